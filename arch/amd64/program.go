@@ -1,0 +1,166 @@
+package amd64
+
+import (
+	"fmt"
+
+	"goskas/arch"
+	"goskas/arch/amd64/asm"
+	"goskas/stubexe/stubabi"
+
+	"golang.org/x/sys/unix"
+)
+
+// programBase is where the stub's start-up program is linked. The monitor's
+// first batch unmaps it.
+const programBase = 0x400000
+
+// StubName is the stub's name in ps and in traces; it is UML's.
+const StubName = "uml-userspace"
+
+// Locals of the start-up program, below its stack pointer after the prologue.
+const (
+	locInit   = 0              // stubabi.InitData
+	locStack  = locInit + 64   // stack_t: sp, flags, size
+	locAction = locStack + 24  // struct sigaction as the kernel takes it
+	locFprog  = locAction + 32 // struct sock_fprog
+	locals    = (locFprog + 16 + 15) &^ 15
+)
+
+// Flags of sa_flags (asm/signal.h).
+const (
+	saSiginfo  = 0x4
+	saRestorer = 0x04000000
+	saOnstack  = 0x08000000
+	saNodefer  = 0x40000000
+)
+
+// program is the stub's start-up code. It reads its orders from descriptor 0,
+// maps the stub's pages over the top of the address space, where its own stack
+// may lie (so it first moves the stack below them), installs the handlers and
+// the filter, and makes one system call, which the filter turns into the first
+// report.
+//
+// The filter's instructions lie behind the code under the label "filter": they
+// are data of stubexe, patched in by Build.
+func program(l arch.StubLayout) ([]byte, error) {
+	a := asm.New(programBase)
+	at := func(off int32) asm.Mem { return asm.Ptr(asm.RSP, off) }
+	pages := int64(1 + l.DataPages)
+
+	a.Alu(asm.Sub, 8, asm.RSP, asm.Imm(pages*arch.PageSize+locals))
+	a.Alu(asm.And, 8, asm.RSP, asm.Imm(-16))
+
+	prctl := func(code int64, arg asm.Operand) {
+		a.Mov(8, asm.RDI, asm.Imm(code))
+		a.Mov(8, asm.RSI, arg)
+		for _, r := range []asm.Reg{asm.RDX, asm.R10, asm.R8} {
+			a.Mov(8, r, asm.Imm(0))
+		}
+		call(a, unix.SYS_PRCTL)
+	}
+	a.Lea(asm.RBX, asm.At("name"))
+	prctl(unix.PR_SET_NAME, asm.RBX)
+	prctl(unix.PR_SET_PDEATHSIG, asm.Imm(int64(unix.SIGKILL)))
+	prctl(unix.PR_SET_NO_NEW_PRIVS, asm.Imm(1))
+
+	a.Mov(8, asm.RDI, asm.Imm(0))
+	a.Lea(asm.RSI, at(locInit))
+	a.Mov(8, asm.RDX, asm.Imm(stubabi.InitSize))
+	call(a, unix.SYS_READ)
+	exitUnless(a, asm.Imm(stubabi.InitSize), stubabi.ExitInitData)
+
+	a.Mov(8, asm.RDI, asm.Imm(0))
+	a.Mov(8, asm.RSI, asm.Imm(unix.F_SETFL))
+	a.Mov(8, asm.RDX, asm.Imm(unix.O_NONBLOCK))
+	call(a, unix.SYS_FCNTL)
+
+	mapPages := func(page, n int64, prot int64, fd, offset int32, code stubabi.Exit) {
+		a.Mov(8, asm.RDI, at(locInit+stubabi.OffInitStart))
+		a.Alu(asm.Add, 8, asm.RDI, asm.Imm(page*arch.PageSize))
+		a.Mov(8, asm.R12, asm.RDI)
+		a.Mov(8, asm.RSI, asm.Imm(n*arch.PageSize))
+		a.Mov(8, asm.RDX, asm.Imm(prot))
+		a.Mov(8, asm.R10, asm.Imm(unix.MAP_FIXED|unix.MAP_SHARED))
+		a.Mov(8, asm.R8, at(locInit+fd))
+		a.Mov(8, asm.R9, at(locInit+offset))
+		call(a, unix.SYS_MMAP)
+		exitUnless(a, asm.R12, code)
+	}
+	mapPages(0, 1, unix.PROT_READ|unix.PROT_EXEC, stubabi.OffInitCodeFD, stubabi.OffInitCodeOffset, stubabi.ExitMapCode)
+	mapPages(1, int64(l.DataPages), unix.PROT_READ|unix.PROT_WRITE, stubabi.OffInitDataFD, stubabi.OffInitDataOffset, stubabi.ExitMapData)
+
+	a.Mov(8, asm.RDI, asm.Imm(1))
+	a.Mov(8, asm.RSI, asm.Imm(0xffffffff))
+	a.Mov(8, asm.RDX, asm.Imm(0))
+	call(a, unix.SYS_CLOSE_RANGE)
+	exitUnless(a, asm.Imm(0), stubabi.ExitCloseRange)
+
+	// The signal stack is all of stub data: the queue page comes last, and
+	// a frame that reached it would not have fitted anyway.
+	a.Mov(8, asm.RAX, at(locInit+stubabi.OffInitStart))
+	a.Alu(asm.Add, 8, asm.RAX, asm.Imm(arch.PageSize))
+	a.Mov(8, at(locStack), asm.RAX)
+	a.Mov(8, at(locStack+8), asm.Imm(0))
+	a.Mov(8, at(locStack+16), asm.Imm(int64(l.DataPages)*arch.PageSize))
+	a.Lea(asm.RDI, at(locStack))
+	a.Mov(8, asm.RSI, asm.Imm(0))
+	call(a, unix.SYS_SIGALTSTACK)
+	exitUnless(a, asm.Imm(0), stubabi.ExitAltStack)
+
+	a.Mov(8, asm.RAX, at(locInit+stubabi.OffInitHandler))
+	a.Mov(8, at(locAction), asm.RAX)
+	a.Mov(8, asm.RAX, asm.Imm(saSiginfo|saRestorer|saOnstack|saNodefer))
+	a.Mov(8, at(locAction+8), asm.RAX)
+	a.Mov(8, asm.RAX, at(locInit+stubabi.OffInitRestorer))
+	a.Mov(8, at(locAction+16), asm.RAX)
+	a.Mov(8, at(locAction+24), asm.Imm(-1))
+	for _, s := range []struct {
+		sig  unix.Signal
+		code stubabi.Exit
+	}{
+		{unix.SIGSEGV, stubabi.ExitSigSegv},
+		{unix.SIGSYS, stubabi.ExitSigSys},
+		{unix.SIGALRM, stubabi.ExitSigAlrm},
+		{unix.SIGTRAP, stubabi.ExitSigTrap},
+		{unix.SIGILL, stubabi.ExitSigIll},
+		{unix.SIGFPE, stubabi.ExitSigFpe},
+	} {
+		a.Mov(8, asm.RDI, asm.Imm(int64(s.sig)))
+		a.Lea(asm.RSI, at(locAction))
+		a.Mov(8, asm.RDX, asm.Imm(0))
+		a.Mov(8, asm.R10, asm.Imm(8))
+		call(a, unix.SYS_RT_SIGACTION)
+		exitUnless(a, asm.Imm(0), s.code)
+	}
+
+	a.Movzx(2, asm.RAX, asm.At("filter-length"))
+	a.Mov(8, at(locFprog), asm.RAX)
+	a.Lea(asm.RAX, asm.At("filter"))
+	a.Mov(8, at(locFprog+8), asm.RAX)
+	a.Mov(8, asm.RDI, asm.Imm(unix.SECCOMP_SET_MODE_FILTER))
+	a.Mov(8, asm.RSI, asm.Imm(unix.SECCOMP_FILTER_FLAG_TSYNC))
+	a.Lea(asm.RDX, at(locFprog))
+	call(a, unix.SYS_SECCOMP)
+	exitUnless(a, asm.Imm(0), stubabi.ExitSeccomp)
+
+	a.Mov(8, asm.RDI, asm.Imm(int64(stubabi.ExitNotFiltered)))
+	call(a, unix.SYS_EXIT)
+	a.Ud2()
+
+	a.Label("name").Bytes([]byte(StubName + "\x00"))
+	a.Align(8)
+	// Must come last: the filter is appended here.
+	a.Label("filter-length").Zero(8)
+	a.Label("filter")
+	return a.Assemble()
+}
+
+// exitUnless ends the program with a code if rax is not the value wanted.
+func exitUnless(a *asm.Assembler, want asm.Operand, code stubabi.Exit) {
+	ok := fmt.Sprintf("past-exit-%d", int(code)) // each code is used once
+	a.Alu(asm.Cmp, 8, asm.RAX, want)
+	a.Jcc(asm.E, ok)
+	a.Mov(8, asm.RDI, asm.Imm(int64(code)))
+	call(a, unix.SYS_EXIT)
+	a.Label(ok)
+}

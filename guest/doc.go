@@ -1,0 +1,30 @@
+// Package guest is a small UNIX kernel over skas: processes, signals, files
+// and virtual memory for statically linked Linux programs, about as readable
+// as xv6.
+//
+// One turn through it. A vCPU goroutine (vcpu.go) takes a task from the head
+// of the run queue (sched.go), delivers its pending signals
+// (signal_deliver.go), drops the kernel lock and lets skas run it until the
+// stub reports an event. Under the lock again, a page fault goes to
+// (*Space).fault, a tick moves the task to the tail of the queue, and a system
+// call goes through the table of table.go to its handler in a sys_*.go file.
+// The result is stored in the registers and the turn starts again.
+//
+// A handler never sleeps. It finds that it would have to wait, calls
+// (*Task).block with the queues that can change that, and returns; the task
+// leaves the run queue. When a queue, a timer or a signal wakes it, the same
+// handler is called again with the same arguments, and with its progress in
+// Task.call. An interrupted call ends with EINTR or is called again, as
+// sigaction says.
+//
+// There is one lock, Kernel.mu. It guards everything here and in guest/vfs and
+// is released only while guest code runs in a stub and while a vCPU is idle.
+// In skas terms it comes before an MM's turnstile.
+//
+// Nothing that a guest passes is trusted: user memory is reached through
+// mm.Table copies alone (uaccess.go), counts are clamped before use, and a
+// guest mistake is an errno or a signal, never a Go panic.
+//
+// What is missing on purpose: threads (CLONE_THREAD), sockets, swap, users
+// other than root, and job control beyond stop and continue.
+package guest

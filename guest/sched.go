@@ -1,0 +1,175 @@
+package guest
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"goskas/guest/wait"
+)
+
+// enqueue puts t at the tail of the run queue.
+func (k *Kernel) enqueue(t *Task) {
+	t.state = taskRunnable
+	t.next = nil
+	if k.runTail == nil {
+		k.runHead = t
+	} else {
+		k.runTail.next = t
+	}
+	k.runTail = t
+	k.runLen++
+	if k.idlers > 0 {
+		k.idle.Signal()
+	}
+}
+
+func (k *Kernel) dequeue() *Task {
+	t := k.runHead
+	if t == nil {
+		return nil
+	}
+	k.runHead = t.next
+	if k.runHead == nil {
+		k.runTail = nil
+	}
+	t.next = nil
+	k.runLen--
+	return t
+}
+
+// nextTask waits for a runnable task; nil means that the machine stops.
+func (k *Kernel) nextTask() *Task {
+	for !k.stopping {
+		k.runTimers()
+		if t := k.dequeue(); t != nil {
+			t.state = taskRunning
+			k.stats.Switches++
+			return t
+		}
+		k.idlers++
+		k.setAlarm()
+		k.idle.Wait()
+		k.idlers--
+	}
+	return nil
+}
+
+// runTimers fires what is due.
+func (k *Kernel) runTimers() {
+	if at, ok := k.timers.Next(); ok && at <= k.now() {
+		k.timers.Run(k.now())
+	}
+}
+
+// setAlarm arranges for the next timer to be noticed while vCPUs are idle.
+// With a busy vCPU alone, its ticks do that.
+func (k *Kernel) setAlarm() {
+	at, ok := k.timers.Next()
+	if !ok || at == k.alarmAt {
+		return
+	}
+	in := max(0, at-k.now())
+	k.alarmAt = at
+	if k.alarm != nil {
+		k.alarm.Reset(in)
+		return
+	}
+	k.alarm = time.AfterFunc(in, func() {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		k.alarmAt = 0
+		k.runTimers()
+		if k.idlers > 0 && !k.stopping {
+			k.setAlarm()
+		}
+	})
+}
+
+// wake makes a blocked task runnable; others are left as they are.
+func (k *Kernel) wake(t *Task) {
+	if t.state != taskBlocked {
+		return
+	}
+	t.unwait()
+	k.enqueue(t)
+}
+
+// setTimeout bounds the wait of t's system call; only the first of its
+// attempts has an effect, so that a spurious wake does not start it anew.
+func (t *Task) setTimeout(d time.Duration) {
+	if !t.call.timed {
+		t.setDeadline(addDuration(t.k.now(), d))
+	}
+}
+
+// setDeadline is setTimeout with an absolute time.
+func (t *Task) setDeadline(at time.Duration) {
+	if !t.call.timed {
+		t.call.timed, t.call.deadline = true, at
+	}
+}
+
+// expired says that the time set for t's system call is over.
+func (t *Task) expired() bool { return t.call.timed && t.k.now() >= t.call.deadline }
+
+// block puts t to sleep until one of the queues wakes it, its deadline passes
+// or a signal comes; its handler, which must return what block does, is then
+// called again. With a signal there already, the call ends with intr.
+func (t *Task) block(intr unix.Errno, queues ...*wait.Queue) (int64, unix.Errno) {
+	if t.deliverable() != 0 {
+		return 0, intr
+	}
+	for i, q := range queues {
+		if q == nil {
+			continue
+		}
+		var w *wait.Waiter
+		if i < maxWaits {
+			w = &t.waiter[i]
+		} else {
+			w = new(wait.Waiter)
+		}
+		w.Wake = t.wakeFn
+		q.Add(w)
+		t.waits = append(t.waits, waitOn{q, w})
+	}
+	if t.call.timed && t.call.deadline < forever {
+		t.alarm = t.k.timers.Add(t.call.deadline, t.wakeFn)
+		if t.k.idlers > 0 {
+			t.k.setAlarm()
+		}
+	}
+	t.state = taskBlocked
+	t.nvcsw++
+	return 0, errBlocked
+}
+
+// unwait takes t off everything that could wake it.
+func (t *Task) unwait() {
+	for i := range t.waits {
+		t.waits[i].q.Remove(t.waits[i].w)
+		t.waits[i] = waitOn{}
+	}
+	t.waits = t.waits[:0]
+	if t.alarm != nil {
+		t.k.timers.Cancel(t.alarm)
+		t.alarm = nil
+	}
+}
+
+// forever is later than any deadline.
+const forever = time.Duration(1<<63 - 1)
+
+// addDuration is a+b without overflow, for b that a guest chose.
+func addDuration(a, b time.Duration) time.Duration {
+	if b > forever-a {
+		return forever
+	}
+	return a + b
+}
+
+func sysSchedYield(t *Task, _ args) (int64, unix.Errno) {
+	t.yield = true
+	return 0, 0
+}

@@ -1,0 +1,202 @@
+package guest
+
+import (
+	"golang.org/x/sys/unix"
+
+	"goskas/arch"
+)
+
+// deliverSignals acts on t's pending signals until one enters a handler or t
+// stops or ends, and settles what becomes of an interrupted system call.
+func (k *Kernel) deliverSignals(t *Task) {
+	for {
+		if t.fatal != 0 {
+			k.exit(t, t.fatal)
+			return
+		}
+		in, ok := t.take(^t.blocked)
+		if !ok {
+			break
+		}
+		act := t.sig.actions[in.no]
+		switch act.handler {
+		case sigIgn:
+			continue
+		case sigDfl:
+			k.traceSignal(t, &in)
+			if k.defaultAction(t, &in) {
+				return
+			}
+		default:
+			k.traceSignal(t, &in)
+			k.leaveCall(t, act)
+			k.enterHandler(t, &in, act)
+			return
+		}
+	}
+	if t.call.active {
+		// Nothing came of the interruption: the call goes on where it
+		// was, its progress kept.
+		t.call.restart = 0
+		return
+	}
+	t.restoreSavedMask()
+}
+
+// defaultAction does what a signal does to a task that has not said anything;
+// true means that t runs no further.
+func (k *Kernel) defaultAction(t *Task, in *sigInfo) bool {
+	bit := sigBit(in.no)
+	switch {
+	case bit&defaultNone != 0:
+		return false
+	case bit&stopSignals != 0:
+		if in.no != int(unix.SIGSTOP) && k.orphanedGroup(t.pgid) {
+			return false // nobody could continue it
+		}
+		t.stop(in.no)
+		return true
+	case bit&defaultCore != 0:
+		// The core bit is in the status as if a dump had been tried
+		// and had been too large.
+		k.exit(t, in.no)
+		return true
+	}
+	k.exit(t, in.no)
+	return true
+}
+
+// stop suspends t until SIGCONT.
+func (t *Task) stop(sig int) {
+	t.state = taskStopped
+	t.stopSig = sig
+	t.stopNews, t.contNews = true, false
+	t.notifyParent(cldStopped, int32(sig))
+}
+
+// orphanedGroup says that no member of a process group has a parent in the
+// same session but another group.
+func (k *Kernel) orphanedGroup(pgid int) bool {
+	for _, t := range k.tasks {
+		if t.pgid == pgid && t.state < taskZombie && t.parent != nil &&
+			t.parent.pgid != pgid && t.parent.sid == t.sid {
+			return false
+		}
+	}
+	return true
+}
+
+// leaveCall ends or restarts an interrupted system call before a handler runs.
+func (k *Kernel) leaveCall(t *Task, act sigAction) {
+	if !t.call.active {
+		return
+	}
+	again := t.call.restart == errRestartNoIntr ||
+		t.call.restart == errRestartSys && act.flags&saRestart != 0
+	if !again {
+		k.endCall(t, 0, unix.EINTR)
+		return
+	}
+	k.traceRestart(t)
+	nr := t.call.nr
+	t.call = call{}
+	k.arch.Restart(&t.regs, nr)
+}
+
+// enterHandler builds the signal frame and points t at its handler.
+func (k *Kernel) enterHandler(t *Task, in *sigInfo, act sigAction) {
+	mask := t.blocked
+	if t.haveSaved {
+		mask, t.haveSaved = t.savedMask, false
+	}
+	onAlt := t.onAltStack()
+	s := arch.Signal{
+		No:        in.no,
+		Info:      in.bytes(),
+		Handler:   act.handler,
+		Restorer:  act.restorer,
+		Mask:      mask,
+		OnStack:   act.flags&saOnStack != 0 && t.altFlags&ssDisable == 0 && !onAlt,
+		AltBase:   t.altBase,
+		AltSize:   t.altSize,
+		AltFlags:  t.altFlags,
+		Fault:     in.fault,
+		FromFault: in.isFault,
+	}
+	t.saveX()
+	regs := t.regs
+	frame, at := k.arch.PushSignal(&regs, &s)
+	// Without a restorer the handler has nowhere to return to; amd64 Linux
+	// refuses such an action here, too.
+	overflow := onAlt && at < t.altBase
+	if overflow || act.flags&saRestorer == 0 || t.copyOut(at, frame) != 0 {
+		if in.no == int(unix.SIGSEGV) {
+			k.exit(t, in.no)
+			return
+		}
+		t.force(kernelSignal(int(unix.SIGSEGV)))
+		return
+	}
+	t.regs = regs
+	if t.altFlags&ssAutoDisarm != 0 {
+		t.altBase, t.altSize, t.altFlags = 0, 0, ssDisable
+	}
+	blocked := t.blocked | act.mask
+	if act.flags&saNoDefer == 0 {
+		blocked |= sigBit(in.no)
+	}
+	t.setBlocked(blocked)
+	if act.flags&saResetHand != 0 {
+		t.sig.actions[in.no] = sigAction{}
+	}
+}
+
+// saveX makes t.regs.X current.
+func (t *Task) saveX() {
+	if host := t.space.host(); host != nil {
+		host.SaveX(&t.regs)
+	}
+}
+
+// onAltStack says that t runs on its alternate signal stack now.
+func (t *Task) onAltStack() bool {
+	if t.altFlags&(ssDisable|ssAutoDisarm) != 0 {
+		return false
+	}
+	sp := t.k.arch.SP(&t.regs)
+	return sp > t.altBase && uint64(sp-t.altBase) <= t.altSize
+}
+
+// restoreSavedMask ends the temporary mask of sigsuspend, ppoll or pselect6.
+func (t *Task) restoreSavedMask() {
+	if t.haveSaved {
+		t.haveSaved = false
+		t.blocked = t.savedMask
+	}
+}
+
+// tempMask installs a mask for the length of one system call.
+func (t *Task) tempMask(m uint64) {
+	if !t.haveSaved {
+		t.savedMask, t.haveSaved = t.blocked, true
+		t.setBlocked(m)
+	}
+}
+
+func sysRtSigreturn(t *Task, _ args) (int64, unix.Errno) {
+	t.saveX()
+	ret, err := t.k.arch.PopSignal(&t.regs, func(a arch.Addr, p []byte) error {
+		if e := t.copyIn(a, p); e != 0 {
+			return e
+		}
+		return nil
+	})
+	t.k.traceExit(t, 0)
+	if err != nil {
+		t.force(kernelSignal(int(unix.SIGSEGV)))
+		return 0, errNeverReturns
+	}
+	t.setBlocked(ret.Mask)
+	t.altBase, t.altSize, t.altFlags = ret.AltBase, ret.AltSize, ret.AltFlags
+	return 0, errNeverReturns
+}

@@ -1,0 +1,249 @@
+package guest
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"goskas/arch"
+)
+
+// sigsetSize is the only size of a signal set that there is.
+const sigsetSize = 8
+
+func validSignal(no int) bool { return no >= 1 && no <= numSignals }
+
+func sysRtSigaction(t *Task, a args) (int64, unix.Errno) {
+	no, act, old := a.int(0), a.addr(1), a.addr(2)
+	if a[3] != sigsetSize || !validSignal(no) {
+		return 0, unix.EINVAL
+	}
+	if act != 0 && sigBit(no)&unblockable != 0 {
+		return 0, unix.EINVAL
+	}
+	slot := &t.sig.actions[no]
+	prev := *slot
+	if act != 0 {
+		var w [4]uint64
+		if e := t.loadWords(act, w[:]); e != 0 {
+			return 0, e
+		}
+		*slot = sigAction{handler: arch.Addr(w[0]), flags: w[1], restorer: arch.Addr(w[2]), mask: w[3] &^ unblockable}
+		if t.ignores(no) {
+			t.discard(sigBit(no))
+		}
+	}
+	if old != 0 {
+		if e := t.storeWords(old, uint64(prev.handler), prev.flags, uint64(prev.restorer), prev.mask); e != 0 {
+			return 0, e
+		}
+	}
+	return 0, 0
+}
+
+func sysRtSigprocmask(t *Task, a args) (int64, unix.Errno) {
+	if a[3] != sigsetSize {
+		return 0, unix.EINVAL
+	}
+	prev := t.blocked
+	if set := a.addr(1); set != 0 {
+		m, e := t.loadU64(set)
+		if e != 0 {
+			return 0, e
+		}
+		switch a.int(0) {
+		case unix.SIG_BLOCK:
+			t.setBlocked(prev | m)
+		case unix.SIG_UNBLOCK:
+			t.setBlocked(prev &^ m)
+		case unix.SIG_SETMASK:
+			t.setBlocked(m)
+		default:
+			return 0, unix.EINVAL
+		}
+	}
+	if old := a.addr(2); old != 0 {
+		return 0, t.storeU64(old, prev)
+	}
+	return 0, 0
+}
+
+func sysRtSigpending(t *Task, a args) (int64, unix.Errno) {
+	if a[1] > sigsetSize {
+		return 0, unix.EINVAL
+	}
+	return 0, t.storeU64(a.addr(0), t.pending&t.blocked)
+}
+
+func sysRtSigsuspend(t *Task, a args) (int64, unix.Errno) {
+	if a[1] != sigsetSize {
+		return 0, unix.EINVAL
+	}
+	m, e := t.loadU64(a.addr(0))
+	if e != 0 {
+		return 0, e
+	}
+	t.tempMask(m)
+	return t.block(errRestartNoHand)
+}
+
+func sysPause(t *Task, _ args) (int64, unix.Errno) { return t.block(errRestartNoHand) }
+
+func sysRtSigtimedwait(t *Task, a args) (int64, unix.Errno) {
+	if a[3] != sigsetSize {
+		return 0, unix.EINVAL
+	}
+	set, e := t.loadU64(a.addr(0))
+	if e != 0 {
+		return 0, e
+	}
+	set &^= unblockable
+	if !t.call.timed {
+		d := forever
+		if a.addr(2) != 0 {
+			if d, e = t.loadTimespec(a.addr(2)); e != 0 {
+				return 0, e
+			}
+		}
+		t.setTimeout(d)
+	}
+	t.sigWait = 0
+	if in, ok := t.take(set); ok {
+		if info := a.addr(1); info != 0 {
+			b := in.bytes()
+			if e := t.copyOut(info, b[:]); e != 0 {
+				return 0, e
+			}
+		}
+		return int64(in.no), 0
+	}
+	if t.expired() {
+		return 0, unix.EAGAIN
+	}
+	t.sigWait = set
+	v, e := t.block(unix.EINTR)
+	if e != errBlocked {
+		t.sigWait = 0
+	}
+	return v, e
+}
+
+func sysSigaltstack(t *Task, a args) (int64, unix.Errno) {
+	prevBase, prevSize, prevFlags := t.altBase, t.altSize, t.altFlags
+	on := t.onAltStack()
+	if ss := a.addr(0); ss != 0 {
+		var w [3]uint64 // sp, flags and a pad, size
+		if e := t.loadWords(ss, w[:]); e != 0 {
+			return 0, e
+		}
+		if on {
+			return 0, unix.EPERM
+		}
+		flags := uint32(w[1])
+		switch mode := flags &^ ssAutoDisarm; {
+		case mode == ssDisable:
+			t.altBase, t.altSize, t.altFlags = 0, 0, flags
+		case mode != 0 && mode != ssOnStack:
+			return 0, unix.EINVAL
+		case w[2] < minSigStack:
+			return 0, unix.ENOMEM
+		default:
+			t.altBase, t.altSize, t.altFlags = arch.Addr(w[0]), w[2], flags&^ssOnStack
+		}
+	}
+	if old := a.addr(1); old != 0 {
+		if on {
+			prevFlags |= ssOnStack
+		}
+		return 0, t.storeWords(old, uint64(prevBase), uint64(prevFlags), prevSize)
+	}
+	return 0, 0
+}
+
+func sysKill(t *Task, a args) (int64, unix.Errno) {
+	pid, no := a.int(0), a.int(1)
+	if no != 0 && !validSignal(no) {
+		return 0, unix.EINVAL
+	}
+	in := t.userSignal(no, siUser)
+	found := false
+	switch {
+	case pid > 0:
+		if target := t.k.tasks[pid]; target != nil {
+			found = true
+			target.send(in)
+		}
+	case pid == 0:
+		found = t.k.signalGroup(t.pgid, in)
+	case pid == -1:
+		for _, target := range t.k.tasks {
+			if target != t && target != t.k.init {
+				found = true
+				target.send(in)
+			}
+		}
+	default:
+		found = t.k.signalGroup(-pid, in)
+	}
+	if !found {
+		return 0, unix.ESRCH
+	}
+	return 0, 0
+}
+
+func sysTkill(t *Task, a args) (int64, unix.Errno) { return t.tkill(a.int(0), a.int(0), a.int(1)) }
+
+func sysTgkill(t *Task, a args) (int64, unix.Errno) { return t.tkill(a.int(0), a.int(1), a.int(2)) }
+
+func (t *Task) tkill(tgid, tid, no int) (int64, unix.Errno) {
+	if tgid <= 0 || tid <= 0 || no != 0 && !validSignal(no) {
+		return 0, unix.EINVAL
+	}
+	target := t.k.tasks[tid]
+	if target == nil || tgid != tid {
+		return 0, unix.ESRCH
+	}
+	target.send(t.userSignal(no, siTKill))
+	return 0, 0
+}
+
+func sysRtSigqueueinfo(t *Task, a args) (int64, unix.Errno) {
+	no := a.int(1)
+	raw := new([sigInfoSize]byte)
+	if e := t.copyIn(a.addr(2), raw[:]); e != 0 {
+		return 0, e
+	}
+	target := t.k.tasks[a.int(0)]
+	switch code := int32(le.Uint32(raw[siCode:])); {
+	case no != 0 && !validSignal(no):
+		return 0, unix.EINVAL
+	case target == nil:
+		return 0, unix.ESRCH
+	case (code >= 0 || code == siTKill) && target != t:
+		return 0, unix.EPERM // would pretend to come from the kernel
+	}
+	le.PutUint32(raw[siNo:], uint32(no))
+	target.send(sigInfo{no: no, raw: raw})
+	return 0, 0
+}
+
+// loadTimespec reads a relative time.
+func (t *Task) loadTimespec(a arch.Addr) (time.Duration, unix.Errno) {
+	var w [2]uint64
+	if e := t.loadWords(a, w[:]); e != 0 {
+		return 0, e
+	}
+	return timespec(w)
+}
+
+// timespec converts a struct timespec; times beyond 292 years are forever.
+func timespec(w [2]uint64) (time.Duration, unix.Errno) {
+	sec, nsec := int64(w[0]), int64(w[1])
+	if sec < 0 || nsec < 0 || nsec >= 1e9 {
+		return 0, unix.EINVAL
+	}
+	if sec >= int64(forever/time.Second) {
+		return forever, 0
+	}
+	return time.Duration(sec)*time.Second + time.Duration(nsec), 0
+}

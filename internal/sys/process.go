@@ -1,0 +1,65 @@
+package sys
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Reap waits for the child behind a pidfd, which must have exited, and takes
+// its status. EINTR is retried.
+func Reap(pidfd int) (Status, error) {
+	var info siginfoChild
+	for {
+		_, _, errno := unix.Syscall6(unix.SYS_WAITID, unix.P_PIDFD, uintptr(pidfd),
+			uintptr(unsafe.Pointer(&info)), unix.WEXITED, 0, 0)
+		switch errno {
+		case 0:
+			return Status{Code: info.Code, Value: info.Status}, nil
+		case unix.EINTR:
+		default:
+			return Status{}, errno
+		}
+	}
+}
+
+// siginfoChild is the SIGCHLD form of siginfo_t (asm-generic/siginfo.h).
+type siginfoChild struct {
+	Signo, Errno, Code, _ int32
+	PID, UID, Status      int32
+	_                     [100]byte
+}
+
+// Status says how a process ended (waitid's si_code and si_status).
+type Status struct {
+	Code  int32
+	Value int32
+}
+
+const cldExited = 1 // CLD_EXITED, asm-generic/siginfo.h
+
+// Exited reports whether the process called exit; Value is its status then,
+// else the signal that killed it.
+func (s Status) Exited() bool { return s.Code == cldExited }
+
+// SetAffinity pins a thread (0: the calling one) to one CPU.
+func SetAffinity(tid, cpu int) error {
+	var set unix.CPUSet
+	set.Set(cpu)
+	return unix.SchedSetaffinity(tid, &set)
+}
+
+// SetRlimitCore forbids a process to dump core.
+func SetRlimitCore(pid int) error {
+	return unix.Prlimit(pid, unix.RLIMIT_CORE, &unix.Rlimit{}, nil)
+}
+
+// CurrentCPU is the CPU that the calling thread runs on.
+func CurrentCPU() (int, error) {
+	var cpu uint32
+	_, _, errno := unix.RawSyscall(unix.SYS_GETCPU, uintptr(unsafe.Pointer(&cpu)), 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(cpu), nil
+}

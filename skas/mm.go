@@ -1,0 +1,269 @@
+package skas
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"goskas/arch"
+	"goskas/internal/sys"
+	"goskas/mm"
+	"goskas/physmem"
+	"goskas/stubexe"
+	"goskas/stubexe/stubabi"
+	"goskas/syscallq"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrStubDead says that an mm has lost its stub, or had it killed for a report
+// that makes no sense: its tasks cannot go on. Other mms are not concerned.
+var ErrStubDead = errors.New("stub is dead")
+
+// MM is a guest address space: a page table, and the stub that holds its
+// mappings on the host.
+type MM struct {
+	mon   *Monitor
+	table *mm.Table
+
+	// turnstile is held by whoever operates the stub: while guest code
+	// runs, and for every change of the queue. All fields up to the next
+	// blank line belong to it.
+	turnstile sync.Mutex
+	queue     *syscallq.Queue
+	data      *stubabi.Data // shared with the stub: see stubabi for who writes what
+	stack     []byte        // the signal stack, shared with the stub
+	frames    physmem.PFN   // the first of the stub data frames
+	sender    sys.FDSender
+	cpu       int // the CPU that the stub is pinned to, -1 before the first run
+	// mctx and x are where the last report's registers lie in stack.
+	mctx, x int
+	// owner is the register set whose extended state is in the stub's
+	// frame and nowhere else; nil if r.X of every task is current.
+	owner *arch.Regs
+	// fs and gs are the bases that the stub has loaded.
+	fs, gs    uint64
+	destroyed bool
+
+	proc   stubexe.Process
+	doomed bool // under reaper.mu: killed on purpose
+
+	// procMu orders signals to the stub with its death: the pidfd may only
+	// be used while the stub has not been reaped.
+	procMu sync.Mutex
+	reaped bool
+	status sys.Status
+
+	// dead is set before the word is flipped for a dead stub, and read
+	// after the word is handed to the stub: one side always sees the other.
+	dead atomic.Bool
+	// owners counts who still needs the stub data frames: the MM, until it
+	// is destroyed, and the reaper, until the stub is gone.
+	owners atomic.Int32
+}
+
+// NewMM starts a stub (UML's start_userspace) and returns an empty address
+// space over it.
+func (m *Monitor) NewMM() (*MM, error) {
+	pages := m.layout.DataPages
+	frames, err := m.mem.AllocContig(pages)
+	if err != nil {
+		return nil, fmt.Errorf("allocate stub data: %w", err)
+	}
+	shared := m.mem.Range(frames, pages)
+	x := &MM{
+		mon:    m,
+		data:   stubabi.DataAt(shared),
+		stack:  shared[arch.PageSize:],
+		frames: frames,
+		cpu:    -1,
+	}
+	x.queue = syscallq.New(x.data, m.mem, x.runBatch)
+	x.data.Futex.Set(stubabi.InChild)
+
+	fd, codeOffset := m.mem.PhysMapping(m.code)
+	_, dataOffset := m.mem.PhysMapping(frames)
+	x.proc, err = m.spawn.start(m.image, fd, stubabi.InitData{
+		Start:      uint64(m.layout.Code),
+		CodeOffset: uint64(codeOffset),
+		DataOffset: uint64(dataOffset),
+		Handler:    uint64(m.layout.Code) + m.stub.Handler,
+		Restorer:   uint64(m.layout.Code) + m.stub.Restorer,
+	})
+	if err != nil {
+		for i := range pages {
+			m.mem.Unref(frames + physmem.PFN(i))
+		}
+		return nil, err
+	}
+	m.stats.stubStarts.Add(1)
+	x.owners.Store(2)
+	if err := m.reaper.watch(x); err != nil {
+		panic("BUG: a fresh pidfd cannot be watched: " + err.Error())
+	}
+
+	x.turnstile.Lock()
+	defer x.turnstile.Unlock()
+	x.table = mm.New(m.mem, m.End())
+	m.mu.Lock()
+	m.mms[x] = struct{}{}
+	m.mu.Unlock()
+	if err := x.waitStart(); err != nil {
+		x.destroyLocked()
+		return nil, fmt.Errorf("start stub: %w", err)
+	}
+	// The first batch takes away everything that the exec left behind.
+	if err := x.queue.Unmap(0, uint64(m.End())); err != nil {
+		x.destroyLocked()
+		return nil, err
+	}
+	return x, nil
+}
+
+// waitStart waits for the first report, the SIGSYS that proves the filter.
+func (x *MM) waitStart() error {
+	if err := x.wait(nil); err != nil {
+		return err
+	}
+	r, err := x.report()
+	if err != nil {
+		return err
+	}
+	if unix.Signal(r.Signal) != unix.SIGSYS {
+		return x.refuse("first report is signal %d, not SIGSYS", r.Signal)
+	}
+	mctx := make([]byte, x.mon.arch.MContextSize())
+	copy(mctx, x.stack[x.mctx:])
+	return x.locateX(mctx)
+}
+
+// Table is the page table over [0, Monitor.End). Changes take effect on the
+// host when the mm is next run or flushed.
+func (x *MM) Table() *mm.Table { return x.table }
+
+// End is the end of guest space.
+func (x *MM) End() arch.Addr { return x.mon.End() }
+
+// PID is the stub's process id on the host.
+func (x *MM) PID() int { return x.proc.PID }
+
+// Flush brings the stub's mappings in line with the page table now, without
+// running guest code. The stub must be stopped, that is no Run is under way on
+// another vCPU: Flush waits for it.
+func (x *MM) Flush() error {
+	x.turnstile.Lock()
+	defer x.turnstile.Unlock()
+	if x.destroyed {
+		return ErrStubDead
+	}
+	if err := x.table.Sync(x.queue); err != nil {
+		return x.refuse("%v", err)
+	}
+	if err := x.queue.Flush(); err != nil {
+		return x.refuse("%v", err)
+	}
+	return nil
+}
+
+// SaveX makes r.X current, if r's task was the last to run on this mm. The next
+// Run of r loads r.X again, so r.X may be changed after SaveX.
+func (x *MM) SaveX(r *arch.Regs) {
+	x.turnstile.Lock()
+	defer x.turnstile.Unlock()
+	if x.owner == r {
+		x.saveOwner()
+	}
+}
+
+func (x *MM) saveOwner() {
+	if x.owner.X == nil {
+		x.owner.X = make([]byte, x.mon.arch.XSize())
+	}
+	x.mon.arch.LoadX(x.owner.X, x.stack[x.x:])
+	x.owner = nil
+}
+
+// Destroy kills the stub. The mm's frames are returned once the stub is gone
+// (Monitor.Quiesce waits for that). Destroying twice is harmless.
+func (x *MM) Destroy() {
+	x.turnstile.Lock()
+	defer x.turnstile.Unlock()
+	x.destroyLocked()
+}
+
+func (x *MM) destroyLocked() {
+	if x.destroyed {
+		return
+	}
+	x.destroyed = true
+	x.owner = nil
+	x.mon.reaper.doom(x)
+	x.kill()
+	unix.Close(x.proc.Sock)
+	x.mon.mu.Lock()
+	delete(x.mon.mms, x)
+	x.mon.mu.Unlock()
+	q := x.queue.Stats()
+	x.mon.stats.addQueue(q)
+	x.release()
+}
+
+// release drops one of the two claims on the frames: they go back when the mm
+// is destroyed and its stub is gone, whichever comes last. Not earlier: until
+// it is gone, the stub maps them.
+func (x *MM) release() {
+	if x.owners.Add(-1) != 0 {
+		return
+	}
+	x.table.Destroy()
+	for i := range x.mon.layout.DataPages {
+		x.mon.mem.Unref(x.frames + physmem.PFN(i))
+	}
+}
+
+// died runs on the reaper's thread.
+func (x *MM) died(status sys.Status) {
+	x.procMu.Lock()
+	x.reaped, x.status = true, status
+	x.procMu.Unlock()
+	x.dead.Store(true)
+	x.data.Futex.Set(stubabi.InKern)
+	sys.FutexWake(x.data.Futex.Addr(), 1)
+	x.mon.stats.stubDeaths.Add(1)
+	x.release()
+}
+
+// signal sends a signal to the stub, if it is still there.
+func (x *MM) signal(sig unix.Signal) {
+	x.procMu.Lock()
+	defer x.procMu.Unlock()
+	if x.reaped {
+		return
+	}
+	if err := unix.PidfdSendSignal(x.proc.PIDFD, sig, nil, 0); err != nil && err != unix.ESRCH {
+		panic(fmt.Sprintf("BUG: signal %v to our own stub %d: %v", sig, x.proc.PID, err))
+	}
+}
+
+func (x *MM) kill() { x.signal(unix.SIGKILL) }
+
+// refuse kills the stub for something that it did or failed to do, and says so.
+func (x *MM) refuse(format string, args ...any) error {
+	err := fmt.Errorf("%s: %w", fmt.Sprintf(format, args...), ErrStubDead)
+	x.mon.stats.refused.Add(1)
+	x.mon.log.Warn("stub killed", "pid", x.proc.PID, "reason", err)
+	x.kill()
+	return err
+}
+
+// deathError tells how the stub ended.
+func (x *MM) deathError() error {
+	x.procMu.Lock()
+	s := x.status
+	x.procMu.Unlock()
+	if s.Exited() {
+		return fmt.Errorf("stub %d %v: %w", x.proc.PID, stubabi.Exit(s.Value), ErrStubDead)
+	}
+	return fmt.Errorf("stub %d was killed by %v: %w", x.proc.PID, unix.SignalName(unix.Signal(s.Value)), ErrStubDead)
+}

@@ -1,0 +1,81 @@
+package skas
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"goskas/stubexe/stubabi"
+	"goskas/syscallq"
+)
+
+const (
+	syncFS = stubabi.SyncFS
+	syncGS = stubabi.SyncGS
+)
+
+// Stats counts what a monitor's stubs did so far.
+type Stats struct {
+	Syscalls       uint64 `json:"syscalls"`
+	Faults         uint64 `json:"faults"`
+	Ticks          uint64 `json:"ticks"`
+	Traps          uint64 `json:"traps"`
+	TicksForwarded uint64 `json:"ticks_forwarded"`
+	StubStarts     uint64 `json:"stub_starts"`
+	StubDeaths     uint64 `json:"stub_deaths"`
+	Refused        uint64 `json:"refused"`  // stubs killed for what they reported
+	Switches       uint64 `json:"switches"` // runs that loaded another task's extended state
+	Batches        uint64 `json:"batches"`
+	Flushes        uint64 `json:"flushes"`
+	Entries        uint64 `json:"entries"`
+	Merged         uint64 `json:"merged"`
+	MaxBatch       uint64 `json:"max_batch"`
+}
+
+type counters struct {
+	events         [Trap + 1]atomic.Uint64
+	ticksForwarded atomic.Uint64
+	stubStarts     atomic.Uint64
+	stubDeaths     atomic.Uint64
+	refused        atomic.Uint64
+	switches       atomic.Uint64
+
+	mu    sync.Mutex
+	queue syscallq.Stats // of destroyed mms
+}
+
+func (c *counters) addQueue(q syscallq.Stats) {
+	c.mu.Lock()
+	c.queue.Add(q)
+	c.mu.Unlock()
+}
+
+// Stats adds up all mms, living and dead. It waits for running guest code to
+// stop, at most until its next tick.
+func (m *Monitor) Stats() Stats {
+	c := &m.stats
+	m.mu.Lock()
+	live := make([]*MM, 0, len(m.mms))
+	for x := range m.mms {
+		live = append(live, x)
+	}
+	m.mu.Unlock()
+	var q syscallq.Stats
+	for _, x := range live {
+		x.turnstile.Lock()
+		if !x.destroyed {
+			q.Add(x.queue.Stats())
+		}
+		x.turnstile.Unlock()
+	}
+	c.mu.Lock()
+	q.Add(c.queue)
+	c.mu.Unlock()
+	return Stats{
+		Syscalls: c.events[Syscall].Load(), Faults: c.events[PageFault].Load(),
+		Ticks: c.events[Tick].Load(), Traps: c.events[Trap].Load(),
+		TicksForwarded: c.ticksForwarded.Load(),
+		StubStarts:     c.stubStarts.Load(), StubDeaths: c.stubDeaths.Load(),
+		Refused: c.refused.Load(), Switches: c.switches.Load(),
+		Batches: q.Batches, Flushes: q.Flushes, Entries: q.Entries, Merged: q.Merged, MaxBatch: q.MaxLen,
+	}
+}

@@ -1,0 +1,47 @@
+package stubabi
+
+import "fmt"
+
+// Exit is the status with which a stub's start-up program gives up. The
+// numbers are UML's (arch/um/kernel/skas/stub_exe.c); the names are ours.
+type Exit int
+
+// Why a stub did not start.
+const (
+	ExitInitData    Exit = 10
+	ExitMapCode     Exit = 11
+	ExitMapData     Exit = 12
+	ExitCloseRange  Exit = 13
+	ExitSigSegv     Exit = 15
+	ExitSigSys      Exit = 16
+	ExitSigAlrm     Exit = 17
+	ExitSigTrap     Exit = 18
+	ExitSigIll      Exit = 19
+	ExitSigFpe      Exit = 20
+	ExitSeccomp     Exit = 21
+	ExitNotFiltered Exit = 30
+	ExitAltStack    Exit = 31
+)
+
+var exitText = map[Exit]string{
+	ExitInitData:    "could not read its init data from the socket",
+	ExitMapCode:     "could not map the stub code page",
+	ExitMapData:     "could not map the stub data pages",
+	ExitCloseRange:  "close_range failed (needs Linux 5.9)",
+	ExitSigSegv:     "could not install the SIGSEGV handler",
+	ExitSigSys:      "could not install the SIGSYS handler",
+	ExitSigAlrm:     "could not install the SIGALRM handler",
+	ExitSigTrap:     "could not install the SIGTRAP handler",
+	ExitSigIll:      "could not install the SIGILL handler",
+	ExitSigFpe:      "could not install the SIGFPE handler",
+	ExitSeccomp:     "could not install the seccomp filter (needs CONFIG_SECCOMP_FILTER and Linux 4.14)",
+	ExitNotFiltered: "the seccomp filter let a system call through",
+	ExitAltStack:    "could not install the signal stack (its state may need more room)",
+}
+
+func (e Exit) String() string {
+	if s, ok := exitText[e]; ok {
+		return fmt.Sprintf("%s (exit %d)", s, int(e))
+	}
+	return fmt.Sprintf("unexpected exit %d", int(e))
+}
