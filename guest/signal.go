@@ -81,10 +81,8 @@ var (
 	unblockable  = sigMask(unix.SIGKILL, unix.SIGSTOP)
 	stopSignals  = sigMask(unix.SIGSTOP, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU)
 	defaultNone  = sigMask(unix.SIGCHLD, unix.SIGCONT, unix.SIGURG, unix.SIGWINCH)
-	defaultCore  = sigMask(unix.SIGQUIT, unix.SIGILL, unix.SIGTRAP, unix.SIGABRT, unix.SIGFPE, unix.SIGSEGV, unix.SIGBUS, unix.SIGSYS, unix.SIGXCPU, unix.SIGXFSZ)
 	synchronous  = sigMask(unix.SIGSEGV, unix.SIGBUS, unix.SIGILL, unix.SIGTRAP, unix.SIGFPE, unix.SIGSYS)
 	contBit      = sigMask(unix.SIGCONT)
-	waitedByWait = sigMask(unix.SIGCHLD)
 )
 
 // ignores says that signal no would do nothing to t.
@@ -124,7 +122,7 @@ func (t *Task) send(in sigInfo) {
 	if t.ignores(in.no) && bit&(t.blocked|t.sigWait) == 0 {
 		return
 	}
-	if in.no < firstRT && t.pending&bit != 0 || len(t.queued) >= maxQueued {
+	if in.no < firstRT && t.pending&bit != 0 || in.no >= firstRT && len(t.queued) >= maxQueued {
 		return
 	}
 	t.pending |= bit

@@ -28,8 +28,8 @@ func (k *Kernel) deliverSignals(t *Task) {
 				return
 			}
 		default:
-			k.traceSignal(t, &in)
 			k.leaveCall(t, act)
+			k.traceSignal(t, &in)
 			k.enterHandler(t, &in, act)
 			return
 		}
@@ -55,11 +55,6 @@ func (k *Kernel) defaultAction(t *Task, in *sigInfo) bool {
 			return false // nobody could continue it
 		}
 		t.stop(in.no)
-		return true
-	case bit&defaultCore != 0:
-		// The core bit is in the status as if a dump had been tried
-		// and had been too large.
-		k.exit(t, in.no)
 		return true
 	}
 	k.exit(t, in.no)

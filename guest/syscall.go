@@ -31,7 +31,9 @@ const (
 	errBlocked        unix.Errno = 0x10000
 	errNeverReturns   unix.Errno = 0x10001 // the task is gone, or its registers are not to be touched
 	maxGuestErrno     unix.Errno = 4095
-	syscallHistoryCap            = 512 // numbers counted one by one in Stats
+
+	numCounted = 512  // system calls counted one by one
+	maxCounted = 4095 // unknown ones likewise; the rest count as this
 )
 
 func isRestart(e unix.Errno) bool {
@@ -48,10 +50,10 @@ type level uint8
 const (
 	full level = iota
 	partial
-	stub // accepted and ignored
+	none // known, and refused
 )
 
-func (l level) String() string { return [...]string{"full", "partial", "stub"}[l] }
+func (l level) String() string { return [...]string{"full", "partial", "none"}[l] }
 
 // entry is one system call.
 type entry struct {
@@ -81,7 +83,7 @@ func (k *Kernel) beginCall(t *Task, nr uint64, a args) {
 	if nr < uint64(len(table)) && table[nr].fn != nil {
 		t.call.fn = table[nr].fn
 	}
-	if nr < syscallHistoryCap {
+	if nr < numCounted {
 		k.stats.calls[nr]++
 	}
 	k.stats.Syscalls++
@@ -95,7 +97,6 @@ func (k *Kernel) attempt(t *Task) {
 	v, e := t.call.fn(t, t.call.args)
 	switch {
 	case e == errBlocked:
-		k.traceBlocked(t)
 	case e == errNeverReturns:
 		t.call = call{}
 	case isRestart(e):
@@ -117,6 +118,7 @@ func (k *Kernel) endCall(t *Task, v int64, e unix.Errno) {
 }
 
 func sysUnknown(t *Task, a args) (int64, unix.Errno) {
-	t.k.stats.unknown[t.call.nr]++
+	// Numbers come from the guest: the map must not grow with them.
+	t.k.stats.unknown[min(t.call.nr, maxCounted)]++
 	return 0, unix.ENOSYS
 }

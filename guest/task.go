@@ -82,12 +82,13 @@ type Task struct {
 	waiter [maxWaits]wait.Waiter
 	wakeFn func() // made once, so that a wait allocates nothing
 	alarm  *timer.Timer
-	// childDone wakes wait4 and friends; vforkDone the parent that lent its
-	// memory; exitSig is what the parent is sent at the end.
+	// childDone wakes wait4 and friends; vfork the parent that lent its memory;
+	// exitSig is what the parent is sent at the end.
 	childDone wait.Queue
-	vforkDone *wait.Queue
+	vfork     *vforkWait
 	exitSig   int
 	clearTID  arch.Addr
+	futex     *futexWaiter
 
 	sig       *SigHand
 	fatal     int    // a signal that ends t before anything else happens
@@ -206,12 +207,16 @@ func (t *Task) dropSpace() {
 		if _, rss := t.space.pages(); rss > t.maxRSS {
 			t.maxRSS = rss
 		}
+		// skas must not write the extended state into these registers
+		// when another task goes on with a shared space.
+		t.saveX()
 		t.space.unref()
 		t.space = nil
 	}
-	if q := t.vforkDone; q != nil {
-		t.vforkDone = nil
-		q.Wake()
+	if v := t.vfork; v != nil {
+		t.vfork = nil
+		v.done = true
+		v.queue.Wake()
 	}
 }
 

@@ -79,17 +79,20 @@ func (k *Kernel) enterGuest(v *skas.VCPU, t *Task) {
 	case skas.PageFault:
 		k.stats.PageFaults++
 		t.minflt++
-		if sig, code := t.space.fault(ev.Fault); sig != 0 {
+		sig, code := int(unix.SIGSEGV), int32(siKernel)
+		if ev.Fault.Page {
+			sig, code = t.space.fault(ev.Fault)
+		}
+		if sig != 0 {
 			t.forceFault(sig, code, ev.Fault)
 		}
 	case skas.Tick:
 		k.stats.Ticks++
 		k.runTimers()
 		t.yield = true
-		t.cpuLimit()
 	case skas.Trap:
 		k.stats.Traps++
-		t.forceTrap(ev.Signo, ev.Code)
+		t.force(faultSignal(ev.Signo, ev.Code, ev.Addr))
 	default:
 		k.log.Error("unknown event", "kind", ev.Kind, "pid", t.pid)
 		t.kill(unix.SIGKILL)
@@ -137,9 +140,4 @@ func (t *Task) forceFault(sig int, code int32, f arch.Fault) {
 	in := faultSignal(sig, code, f.Addr)
 	in.fault, in.isFault = f, true
 	t.force(in)
-}
-
-// forceTrap sends a trap's signal.
-func (t *Task) forceTrap(sig int, code int32) {
-	t.force(faultSignal(sig, code, t.k.arch.PC(&t.regs)))
 }

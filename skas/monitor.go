@@ -62,7 +62,7 @@ func New(cfg Config) (*Monitor, error) {
 		m.log = slog.New(slog.DiscardHandler)
 	}
 	var err error
-	if m.layout, err = layout(cfg.Arch); err != nil {
+	if m.layout, err = Layout(cfg.Arch); err != nil {
 		return nil, err
 	}
 	if m.stub, err = cfg.Arch.Stub(m.layout); err != nil {
@@ -98,10 +98,10 @@ const atMinSigStkSz = 51
 // handlerRoom is what the stub's handler needs below the signal frame.
 const handlerRoom = 256
 
-// layout puts the stub at the top of the address space: code, queue page, and
+// Layout puts the stub at the top of the address space: code, queue page, and
 // as many pages of signal stack as this host's frames need (one, up to
 // AVX-512).
-func layout(a arch.Arch) (arch.StubLayout, error) {
+func Layout(a arch.Arch) (arch.StubLayout, error) {
 	auxv, err := unix.Auxv()
 	if err != nil {
 		return arch.StubLayout{}, fmt.Errorf("read the auxiliary vector: %w", err)

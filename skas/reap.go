@@ -124,6 +124,11 @@ func (p *reaper) loop(quit *os.File) {
 			if x == nil {
 				return // the quit pipe
 			}
+			// Closing the pidfd would not take it off the set while a child
+			// being forked still holds a copy.
+			if err := unix.EpollCtl(p.epfd, unix.EPOLL_CTL_DEL, int(e.Fd), nil); err != nil {
+				panic(fmt.Sprintf("BUG: epoll_ctl on stub %d's pidfd: %v", x.proc.PID, err))
+			}
 			status, err := sys.Reap(int(e.Fd))
 			if err != nil {
 				panic(fmt.Sprintf("BUG: waitid for stub %d: %v", x.proc.PID, err))
@@ -136,8 +141,8 @@ func (p *reaper) loop(quit *os.File) {
 			}
 			p.empty.Broadcast()
 			p.mu.Unlock()
-			// Nobody uses the pidfd of a stub that has died. Closing it
-			// takes it off the epoll set; its number is free from here.
+			// Nobody uses the pidfd of a stub that has died; its number is
+			// free from here.
 			unix.Close(int(e.Fd))
 		}
 	}

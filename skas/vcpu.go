@@ -19,6 +19,8 @@ type VCPU struct {
 	id   int
 	cpu  int // host CPU
 	tick *timer.Tick
+	// allowed is the thread's affinity from before, given back by Close.
+	allowed unix.CPUSet
 
 	// Scratch for the copies of a report.
 	mctx [512]byte
@@ -33,42 +35,51 @@ func (m *Monitor) NewVCPU(id int) (*VCPU, error) {
 	if m.arch.MContextSize() > len(VCPU{}.mctx) {
 		panic("BUG: mcontext larger than the scratch buffer")
 	}
+	v := &VCPU{mon: m, id: id, tick: timer.NewTick(timer.Monotonic(), m.hz)}
 	runtime.LockOSThread()
-	cpu, err := pickCPU(id)
+	err := unix.SchedGetaffinity(0, &v.allowed)
 	if err == nil {
-		err = sys.SetAffinity(0, cpu)
+		v.cpu, err = pickCPU(&v.allowed, id)
+	}
+	if err == nil {
+		err = sys.SetAffinity(0, v.cpu)
 	}
 	if err != nil {
 		runtime.UnlockOSThread()
 		return nil, fmt.Errorf("pin vCPU %d: %w", id, err)
 	}
-	return &VCPU{mon: m, id: id, cpu: cpu, tick: timer.NewTick(timer.Monotonic(), m.hz)}, nil
+	return v, nil
+}
+
+// Close gives the thread back as it was. The vCPU must not be used again.
+func (v *VCPU) Close() {
+	// If the thread cannot be given back it stays locked, and ends with
+	// its goroutine.
+	if unix.SchedSetaffinity(0, &v.allowed) == nil {
+		runtime.UnlockOSThread()
+	}
 }
 
 // pickCPU spreads vCPUs over the CPUs that this process may use, starting with
 // the one that the kernel has just chosen for this thread, so that several
 // monitors on a host do not all sit on the first.
-func pickCPU(id int) (int, error) {
-	var set unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &set); err != nil {
-		return 0, err
-	}
-	var allowed []int
-	for c := 0; len(allowed) < set.Count(); c++ {
-		if set.IsSet(c) {
-			allowed = append(allowed, c)
-		}
-	}
+func pickCPU(allowed *unix.CPUSet, id int) (int, error) {
 	here, err := sys.CurrentCPU()
 	if err != nil {
 		return 0, err
 	}
-	for i, c := range allowed {
-		if c == here {
-			return allowed[(i+id)%len(allowed)], nil
+	var cpus []int
+	start := 0
+	for c := 0; len(cpus) < allowed.Count(); c++ {
+		if !allowed.IsSet(c) {
+			continue
 		}
+		if c == here {
+			start = len(cpus)
+		}
+		cpus = append(cpus, c)
 	}
-	return allowed[id%len(allowed)], nil
+	return cpus[(start+id)%len(cpus)], nil
 }
 
 // CPU is the host CPU that the vCPU is pinned to.

@@ -1,0 +1,95 @@
+package amd64
+
+import (
+	"encoding/hex"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"goskas/arch"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/arch/x86/x86asm"
+)
+
+var update = flag.Bool("update", false, "rewrite golden files")
+
+func testLayout() arch.StubLayout {
+	return arch.StubLayout{Code: 0x7fffffffc000, Data: 0x7fffffffd000, DataPages: 2}
+}
+
+// listing disassembles code as hex and text, one instruction a line.
+func listing(code []byte, base uint64, labels []arch.Label) string {
+	var b strings.Builder
+	for off := 0; off < len(code); {
+		for _, l := range labels {
+			if l.Offset == uint64(off) {
+				fmt.Fprintf(&b, "%s:\n", l.Name)
+			}
+		}
+		inst, err := x86asm.Decode(code[off:], 64)
+		if err != nil {
+			fmt.Fprintf(&b, "  %04x  %-24s (data)\n", off, hex.EncodeToString(code[off:]))
+			break
+		}
+		fmt.Fprintf(&b, "  %04x  %-24s %s\n", off, hex.EncodeToString(code[off:off+inst.Len]),
+			x86asm.GNUSyntax(inst, base+uint64(off), nil))
+		off += inst.Len
+	}
+	return b.String()
+}
+
+// The stub's bytes show in review as changed instructions.
+func TestStubGolden(t *testing.T) {
+	s, err := New().Stub(testLayout())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := listing(s.Code, uint64(testLayout().Code), s.Labels)
+	path := filepath.Join("testdata", "stub.golden")
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("stub code changed (go test ./arch/amd64 -update rewrites the golden file):\n%s", diff)
+	}
+}
+
+// Every byte of the code page is an instruction that was meant: the decoder
+// walks it from end to end, and system calls stand only where declared.
+func TestStubSyscallSites(t *testing.T) {
+	s, err := New().Stub(testLayout())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sites []string
+	label := ""
+	for off := 0; off < len(s.Code); {
+		for _, l := range s.Labels {
+			if l.Offset == uint64(off) {
+				label = l.Name
+			}
+		}
+		inst, err := x86asm.Decode(s.Code[off:], 64)
+		if err != nil {
+			t.Fatalf("offset %#x: %v", off, err)
+		}
+		if inst.Op == x86asm.SYSCALL {
+			sites = append(sites, label)
+		}
+		off += inst.Len
+	}
+	want := []string{"wake", "wait", "receive", "mmap", "munmap", "close", "resume", "fs-loaded", "restorer"}
+	if diff := cmp.Diff(want, sites); diff != "" {
+		t.Error(diff)
+	}
+}

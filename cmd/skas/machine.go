@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"sync/atomic"
+
+	"goskas/arch/amd64"
+	"goskas/guest"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+)
+
+// machine holds the flags that every command with a guest has.
+type machine struct {
+	mem    size
+	cpus   int
+	hz     int
+	strace bool
+	stats  bool
+	json   bool
+	debug  bool
+}
+
+func (m *machine) addFlags(c *cobra.Command) {
+	m.mem = 256 << 20
+	f := c.Flags()
+	f.Var(&m.mem, "mem", "guest memory; suffixes K, M, G")
+	f.IntVar(&m.cpus, "cpus", 1, "number of vCPUs")
+	f.IntVar(&m.hz, "hz", 100, "timer ticks per second and vCPU")
+	f.BoolVar(&m.strace, "strace", false, "print the guest's system calls to standard error")
+	f.BoolVar(&m.stats, "stats", false, "print what the stubs did to standard error at the end")
+	f.BoolVar(&m.json, "json", false, "with --stats: as JSON")
+	f.BoolVar(&m.debug, "debug", false, "log what the monitor does to standard error")
+	must(c.RegisterFlagCompletionFunc("mem", cobra.FixedCompletions([]string{"64M", "256M", "1G"}, cobra.ShellCompDirectiveNoFileComp)))
+}
+
+func must(err error) {
+	if err != nil {
+		panic("BUG: " + err.Error())
+	}
+}
+
+const maxCPUs = 64
+
+func (m *machine) config() (guest.Config, error) {
+	bad := func(format string, args ...any) (guest.Config, error) {
+		return guest.Config{}, &exitError{exitUsage, fmt.Errorf(format, args...)}
+	}
+	switch {
+	case m.cpus < 1 || m.cpus > maxCPUs:
+		return bad("--cpus %d: give a number from 1 to %d", m.cpus, maxCPUs)
+	case m.hz < 1 || m.hz > 1000:
+		return bad("--hz %d: give a number from 1 to 1000", m.hz)
+	case m.mem < minMem:
+		return bad("--mem %v: a guest needs at least %v", m.mem, size(minMem))
+	case m.json && !m.stats:
+		return bad("--json says how to print --stats: give both")
+	}
+	c := guest.Config{
+		Arch: amd64.New(), Memory: int64(m.mem), CPUs: m.cpus, HZ: m.hz,
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+	}
+	level := slog.LevelWarn
+	if m.debug {
+		level = slog.LevelDebug
+	}
+	c.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	if m.strace {
+		c.Strace = os.Stderr
+	}
+	return c, nil
+}
+
+// minMem is enough for a stub, a small program and its stack.
+const minMem = 1 << 20
+
+// run boots a guest, runs one program in it and reports its status as ours.
+func (m *machine) run(ctx context.Context, c guest.Config, path string, argv, env []string, stderr io.Writer) error {
+	k, err := guest.New(c)
+	if err != nil {
+		return &exitError{exitSelf, err}
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	detach := forwardSignals(k, cancel)
+	status, err := k.Run(ctx, path, argv, env)
+	detach()
+	stats := k.Stats()
+	if cerr := k.Close(); err == nil && cerr != nil {
+		err = cerr
+	}
+	if err != nil {
+		return startError(ctx, path, err)
+	}
+	if m.stats {
+		if err := printStats(stderr, stats, m.json); err != nil {
+			return &exitError{exitSelf, err}
+		}
+	}
+	if status != 0 {
+		return &exitError{status: status}
+	}
+	return nil
+}
+
+// errSecond ends a run.
+var errSecond = errors.New("ended by a second signal")
+
+// forwardSignals passes the signals that ask a program to stop on to the guest;
+// a second one ends the run.
+func forwardSignals(k *guest.Kernel, cancel context.CancelCauseFunc) (detach func()) {
+	ch := make(chan os.Signal, 4)
+	signal.Notify(ch, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT)
+	var seen atomic.Bool
+	go func() {
+		for s := range ch {
+			sig := s.(unix.Signal)
+			if seen.Swap(true) {
+				cancel(&exitError{128 + int(sig), errSecond})
+				return
+			}
+			k.Interrupt(sig)
+		}
+	}()
+	return func() {
+		signal.Stop(ch)
+		close(ch)
+	}
+}
+
+// startError gives a failed run the status that a shell would give.
+func startError(ctx context.Context, path string, err error) error {
+	var exit *exitError
+	if errors.As(context.Cause(ctx), &exit) {
+		return exit
+	}
+	var start *guest.StartError
+	if !errors.As(err, &start) {
+		return &exitError{exitSelf, err}
+	}
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+		return &exitError{exitNotFound, err}
+	}
+	return &exitError{exitCannot, err}
+}

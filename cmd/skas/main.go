@@ -1,0 +1,84 @@
+// Command skas runs programs as guest processes in seccomp stubs, the way User
+// Mode Linux does.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit statuses that are not the guest's own; those of a shell, and 125 for
+// ourselves as the usual container commands have it.
+const (
+	exitUsage    = 2
+	exitSelf     = 125
+	exitCannot   = 126
+	exitNotFound = 127
+)
+
+// exitError carries an exit status. A nil err has been reported already, or
+// needs no report.
+type exitError struct {
+	status int
+	err    error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit status %d", e.status)
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+func main() {
+	os.Exit(execute(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// execute runs one command line and returns its exit status.
+func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	exit := &exitError{status: exitUsage, err: err} // cobra's own errors are about usage
+	errors.As(err, &exit)
+	if exit.err != nil {
+		fmt.Fprintf(stderr, "skas: %v\n", exit.err)
+		if exit.status == exitUsage {
+			fmt.Fprintln(stderr, "skas: try 'skas --help'")
+		}
+	}
+	return exit.status
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "skas",
+		Short: "run programs in User Mode Linux style seccomp stubs",
+		Long: `skas plays the part of a User Mode Linux kernel: it runs programs as guest
+processes, each in a host process of its own under a seccomp filter, and answers
+their system calls, page faults and timer ticks itself.`,
+		Example: `  skas boot                                 # the embedded demonstration guest
+  skas run -- busybox sh -c 'ls / | wc -l'  # a program of the host, in a guest
+  skas check                                # what this host can and cannot do`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return c.Help()
+		},
+	}
+	root.AddCommand(newRun(), newBoot(), newCheck(), newStub(), newBench(), newVersion())
+	return root
+}

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// guestEnv is what a guest program finds in its environment unless --env says
+// otherwise.
+var guestEnv = []string{
+	"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+	"HOME=/",
+	"TERM=" + os.Getenv("TERM"),
+}
+
+func newRun() *cobra.Command {
+	var m machine
+	var root string
+	var env []string
+	c := &cobra.Command{
+		Use:   "run [flags] -- PROGRAM [ARG...]",
+		Short: "run a program of the host as guest process 1",
+		Long: `Boot a guest, run PROGRAM in it as process 1, and exit with its status.
+
+PROGRAM is a static Linux executable below the guest's root, which is a host
+directory that the guest can read but not change. /tmp is a private, writable
+tree in memory. A name without a slash is looked up in the guest's PATH.
+
+Exit status: the program's own; 128 plus the signal that killed it; 126 if it
+cannot be run, 127 if it is not there, 2 for a mistake on the command line, and
+125 if the monitor itself failed. Ctrl-C goes to the guest; a second one ends
+everything.`,
+		Example: `  skas run -- busybox echo hello
+  skas run --strace -- /bin/busybox ls /
+  skas run --stats --cpus 2 -- busybox sh -c 'seq 1000 | sort -n | tail -1'
+  skas run --root /srv/tree --env LANG=C -- /bin/prog`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return errors.New("run: name the program, as in 'skas run -- busybox ls'")
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			config, err := m.config()
+			if err != nil {
+				return err
+			}
+			if fi, err := os.Stat(root); err != nil || !fi.IsDir() {
+				return &exitError{exitUsage, fmt.Errorf("--root %s: not a directory", root)}
+			}
+			config.Root = root
+			for _, e := range env {
+				if name, _, ok := strings.Cut(e, "="); !ok || name == "" {
+					return &exitError{exitUsage, fmt.Errorf("--env %q: write NAME=VALUE", e)}
+				}
+			}
+			return m.run(c.Context(), config, args[0], args, mergeEnv(guestEnv, env), c.ErrOrStderr())
+		},
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			return nil, cobra.ShellCompDirectiveDefault
+		},
+	}
+	m.addFlags(c)
+	// What follows PROGRAM is the program's.
+	c.Flags().SetInterspersed(false)
+	c.Flags().StringVar(&root, "root", "/", "host directory that is the guest's root, read-only")
+	c.Flags().StringArrayVar(&env, "env", nil, "set NAME=VALUE in the guest's environment (repeatable)")
+	must(c.MarkFlagDirname("root"))
+	return c
+}
+
+// mergeEnv is base with the variables of extra set.
+func mergeEnv(base, extra []string) []string {
+	var out []string
+	set := make(map[string]int)
+	for _, e := range append(append([]string(nil), base...), extra...) {
+		name, _, _ := strings.Cut(e, "=")
+		if i, ok := set[name]; ok {
+			out[i] = e
+			continue
+		}
+		set[name] = len(out)
+		out = append(out, e)
+	}
+	return out
+}

@@ -1,0 +1,286 @@
+package guest
+
+import (
+	"crypto/rand"
+	"math/bits"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"goskas/arch"
+)
+
+// What uname says beside the host name and the machine. The release is that of
+// the Linux whose user mode port this kernel plays.
+const (
+	unameSysname = "Linux"
+	unameRelease = "7.2.0-goskas"
+	unameVersion = "#1 SMP goskas"
+	utsLen       = 65
+)
+
+func sysUname(t *Task, a args) (int64, unix.Errno) {
+	var b [6 * utsLen]byte
+	for i, s := range []string{unameSysname, t.k.hostname, unameRelease, unameVersion, t.k.arch.UnameMachine(), t.k.domain} {
+		copy(b[i*utsLen:(i+1)*utsLen-1], s)
+	}
+	return 0, t.copyOut(a.addr(0), b[:])
+}
+
+func sysSethostname(t *Task, a args) (int64, unix.Errno) { return t.setName(a, &t.k.hostname) }
+
+func sysSetdomainname(t *Task, a args) (int64, unix.Errno) { return t.setName(a, &t.k.domain) }
+
+func (t *Task) setName(a args, name *string) (int64, unix.Errno) {
+	n := a.int(1)
+	if n < 0 || n >= utsLen {
+		return 0, unix.EINVAL
+	}
+	var b [utsLen]byte
+	if e := t.copyIn(a.addr(0), b[:n]); e != 0 {
+		return 0, e
+	}
+	*name, _, _ = strings.Cut(string(b[:n]), "\x00")
+	return 0, 0
+}
+
+func sysSysinfo(t *Task, a args) (int64, unix.Errno) {
+	var b [112]byte
+	mem := t.k.mem.Stats()
+	le.PutUint64(b[0:], uint64(t.k.now()/time.Second))
+	le.PutUint64(b[8:], uint64(t.k.runLen+1)<<16) // 1 minute load
+	le.PutUint64(b[32:], uint64(mem.Total)*arch.PageSize)
+	le.PutUint64(b[40:], uint64(mem.Free)*arch.PageSize)
+	le.PutUint16(b[80:], uint16(len(t.k.tasks)))
+	le.PutUint32(b[104:], 1) // memory unit
+	return 0, t.copyOut(a.addr(0), b[:])
+}
+
+func sysGetrandom(t *Task, a args) (int64, unix.Errno) {
+	if a.u32(2)&^(unix.GRND_NONBLOCK|unix.GRND_RANDOM|unix.GRND_INSECURE) != 0 {
+		return 0, unix.EINVAL
+	}
+	total := min(a[1], maxIO)
+	for done := uint64(0); done < total; {
+		chunk := t.k.scratch[:min(total-done, scratchSize)]
+		_, _ = rand.Read(chunk) // never fails
+		if e := t.copyOut(a.addr(0)+arch.Addr(done), chunk); e != 0 {
+			if done > 0 {
+				return int64(done), 0
+			}
+			return 0, e
+		}
+		done += uint64(len(chunk))
+		if done < total && t.deliverable() != 0 {
+			return int64(done), 0
+		}
+	}
+	return int64(total), 0
+}
+
+// Codes of arch_prctl (asm/prctl.h).
+const (
+	archSetGS = 0x1001
+	archSetFS = 0x1002
+	archGetFS = 0x1003
+	archGetGS = 0x1004
+)
+
+func sysArchPrctl(t *Task, a args) (int64, unix.Errno) {
+	switch a.int(0) {
+	case archSetFS, archSetGS:
+		if a.addr(1) >= t.k.arch.UserTop() {
+			return 0, unix.EPERM
+		}
+		if a.int(0) == archSetFS {
+			t.regs.FSBase = a[1]
+		} else {
+			t.regs.GSBase = a[1]
+		}
+		return 0, 0
+	case archGetFS:
+		return 0, t.storeU64(a.addr(1), t.regs.FSBase)
+	case archGetGS:
+		return 0, t.storeU64(a.addr(1), t.regs.GSBase)
+	}
+	return 0, unix.EINVAL
+}
+
+func sysSetTidAddress(t *Task, a args) (int64, unix.Errno) {
+	t.clearTID = a.addr(0)
+	return int64(t.pid), 0
+}
+
+func sysPrctl(t *Task, a args) (int64, unix.Errno) {
+	switch a.int(0) {
+	case unix.PR_SET_NAME:
+		name, e := t.comm16(a.addr(1))
+		if e != 0 {
+			return 0, e
+		}
+		t.comm = name
+		return 0, 0
+	case unix.PR_GET_NAME:
+		var b [16]byte
+		copy(b[:15], t.comm)
+		return 0, t.copyOut(a.addr(1), b[:])
+	case unix.PR_SET_PDEATHSIG:
+		if a[1] != 0 && (a[1] > numSignals) {
+			return 0, unix.EINVAL
+		}
+		t.pdeathSig = int(a[1])
+		return 0, 0
+	case unix.PR_GET_PDEATHSIG:
+		return 0, t.storeU32(a.addr(1), uint32(t.pdeathSig))
+	case unix.PR_SET_DUMPABLE:
+		if a[1] > 1 {
+			return 0, unix.EINVAL
+		}
+		t.dumpable = a[1] == 1
+		return 0, 0
+	case unix.PR_GET_DUMPABLE:
+		if t.dumpable {
+			return 1, 0
+		}
+		return 0, 0
+	case unix.PR_SET_NO_NEW_PRIVS:
+		if a[1] != 1 {
+			return 0, unix.EINVAL
+		}
+		return 0, 0
+	case unix.PR_CAPBSET_READ:
+		if a[1] > unix.CAP_LAST_CAP {
+			return 0, unix.EINVAL
+		}
+		return 1, 0
+	}
+	return 0, unix.EINVAL
+}
+
+// comm16 reads a name of up to 15 bytes; a longer one is cut.
+func (t *Task) comm16(at arch.Addr) (string, unix.Errno) {
+	var b [15]byte
+	n, e := t.copyInSome(at, b[:])
+	if e != 0 {
+		return "", e
+	}
+	name, _, ended := strings.Cut(string(b[:n]), "\x00")
+	if !ended && n < len(b) {
+		return "", unix.EFAULT
+	}
+	return name, 0
+}
+
+func sysPrlimit64(t *Task, a args) (int64, unix.Errno) {
+	target := t.processOf(a.int(0))
+	if target == nil {
+		return 0, unix.ESRCH
+	}
+	which := a.u32(1)
+	if which >= uint32(len(t.rlimits)) {
+		return 0, unix.EINVAL
+	}
+	prev := target.rlimits[which]
+	if a[2] != 0 {
+		var w [2]uint64
+		if e := t.loadWords(a.addr(2), w[:]); e != 0 {
+			return 0, e
+		}
+		if e := target.setLimit(which, unix.Rlimit{Cur: w[0], Max: w[1]}); e != 0 {
+			return 0, e
+		}
+	}
+	if a[3] != 0 {
+		return 0, t.storeWords(a.addr(3), prev.Cur, prev.Max)
+	}
+	return 0, 0
+}
+
+func sysGetrlimit(t *Task, a args) (int64, unix.Errno) {
+	return sysPrlimit64(t, args{0, a[0], 0, a[1]})
+}
+
+func sysSetrlimit(t *Task, a args) (int64, unix.Errno) {
+	if a[1] == 0 {
+		return 0, unix.EFAULT
+	}
+	return sysPrlimit64(t, args{0, a[0], a[1], 0})
+}
+
+func (t *Task) setLimit(which uint32, l unix.Rlimit) unix.Errno {
+	if l.Cur > l.Max {
+		return unix.EINVAL
+	}
+	if which == unix.RLIMIT_NOFILE {
+		if l.Max > maxFiles {
+			return unix.EPERM
+		}
+		t.files.setLimit(int(l.Cur))
+	}
+	t.rlimits[which] = l
+	return 0
+}
+
+func sysSchedGetaffinity(t *Task, a args) (int64, unix.Errno) {
+	if t.processOf(a.int(0)) == nil {
+		return 0, unix.ESRCH
+	}
+	if a[1] < 8 || a[1]%8 != 0 {
+		return 0, unix.EINVAL
+	}
+	return 8, t.storeU64(a.addr(2), t.k.cpuMask())
+}
+
+func (k *Kernel) cpuMask() uint64 { return ^uint64(0) >> (64 - min(64, k.cfg.CPUs)) }
+
+func sysSchedSetaffinity(t *Task, a args) (int64, unix.Errno) {
+	if t.processOf(a.int(0)) == nil {
+		return 0, unix.ESRCH
+	}
+	var b [8]byte
+	if e := t.copyIn(a.addr(2), b[:min(a[1], 8)]); e != 0 {
+		return 0, e
+	}
+	if bits.OnesCount64(le.Uint64(b[:])&t.k.cpuMask()) == 0 {
+		return 0, unix.EINVAL
+	}
+	return 0, 0
+}
+
+func sysGetcpu(t *Task, a args) (int64, unix.Errno) {
+	for i := range 2 {
+		if p := a.addr(i); p != 0 {
+			if e := t.storeU32(p, 0); e != 0 {
+				return 0, e
+			}
+		}
+	}
+	return 0, 0
+}
+
+func sysPersonality(_ *Task, a args) (int64, unix.Errno) {
+	if p := a.u32(0); p != 0 && p != ^uint32(0) {
+		return 0, unix.EINVAL
+	}
+	return 0, 0
+}
+
+func sysGetpriority(t *Task, a args) (int64, unix.Errno) {
+	if a.u32(0) > unix.PRIO_USER {
+		return 0, unix.EINVAL
+	}
+	return 20, 0 // nice 0, as this call puts it
+}
+
+// sysSyslog has no kernel log to read.
+func sysSyslog(_ *Task, a args) (int64, unix.Errno) {
+	if t := a.int(0); t < 0 || t > 10 {
+		return 0, unix.EINVAL
+	}
+	return 0, 0
+}
+
+func sysReturnZero(*Task, args) (int64, unix.Errno) { return 0, 0 }
+
+func sysRefuse(*Task, args) (int64, unix.Errno) { return 0, unix.ENOSYS }

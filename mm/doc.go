@@ -1,0 +1,16 @@
+// Package mm is a guest address space's page table: 4 levels, an entry a page,
+// with what the guest may do (rights), what the host may grant (rights less
+// what young, dirty and copy-on-write hold back), and whether the two agree
+// (needsync).
+//
+// One turn: a page fault makes the guest Map a frame; the entry is marked
+// needsync and joins the one dirty range; before the stub resumes, Sync walks
+// that range and hands a Mapper one call per page, which the queue merges. The
+// monitor's own accesses (CopyIn, CopyOut) go through the same entries, page by
+// page, and ask the Pager for what is missing: they end in a Fault, never in a
+// crash.
+//
+// The table owns a reference to each frame that it maps. It knows nothing of
+// stubs, of what a page is for, or of who else shares a frame. Its lock is held
+// while a Mapper runs (which must not call back) and not while a Pager does.
+package mm
