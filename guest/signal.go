@@ -78,11 +78,11 @@ func sigMask(sigs ...unix.Signal) (m uint64) {
 
 var (
 	// unblockable signals are always at their default.
-	unblockable  = sigMask(unix.SIGKILL, unix.SIGSTOP)
-	stopSignals  = sigMask(unix.SIGSTOP, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU)
-	defaultNone  = sigMask(unix.SIGCHLD, unix.SIGCONT, unix.SIGURG, unix.SIGWINCH)
-	synchronous  = sigMask(unix.SIGSEGV, unix.SIGBUS, unix.SIGILL, unix.SIGTRAP, unix.SIGFPE, unix.SIGSYS)
-	contBit      = sigMask(unix.SIGCONT)
+	unblockable = sigMask(unix.SIGKILL, unix.SIGSTOP)
+	stopSignals = sigMask(unix.SIGSTOP, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU)
+	defaultNone = sigMask(unix.SIGCHLD, unix.SIGCONT, unix.SIGURG, unix.SIGWINCH)
+	synchronous = sigMask(unix.SIGSEGV, unix.SIGBUS, unix.SIGILL, unix.SIGTRAP, unix.SIGFPE, unix.SIGSYS)
+	contBit     = sigMask(unix.SIGCONT)
 )
 
 // ignores says that signal no would do nothing to t.

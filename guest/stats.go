@@ -9,12 +9,12 @@ import (
 
 // counters are the statistics proper, kept under the kernel lock.
 type counters struct {
-	Syscalls, PageFaults, Ticks, Traps  uint64
-	MinorFaults, CowFaults, FileFaults  uint64
-	Switches, Forks, Execs, Signals     uint64
-	StubDeaths                          uint64
-	calls                               [numCounted]uint64
-	unknown                             map[uint64]uint64
+	Syscalls, PageFaults, Ticks, Traps uint64
+	MinorFaults, CowFaults, FileFaults uint64
+	Switches, Forks, Execs, Signals    uint64
+	StubDeaths                         uint64
+	calls                              [numCounted]uint64
+	unknown                            map[uint64]uint64
 }
 
 // Stats is what a machine has done so far.

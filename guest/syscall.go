@@ -24,13 +24,13 @@ type handler func(t *Task, a args) (int64, unix.Errno)
 // are those of Linux (include/linux/errno.h); errBlocked lies outside of the
 // range of errnos altogether.
 const (
-	errRestartSys     unix.Errno = 512 // again, or EINTR if a handler without SA_RESTART runs
-	errRestartNoIntr  unix.Errno = 513 // always again
-	errRestartNoHand  unix.Errno = 514 // again, or EINTR if any handler runs
-	errRestartBlock   unix.Errno = 516 // as NoHand here: the progress is in Task.call
-	errBlocked        unix.Errno = 0x10000
-	errNeverReturns   unix.Errno = 0x10001 // the task is gone, or its registers are not to be touched
-	maxGuestErrno     unix.Errno = 4095
+	errRestartSys    unix.Errno = 512 // again, or EINTR if a handler without SA_RESTART runs
+	errRestartNoIntr unix.Errno = 513 // always again
+	errRestartNoHand unix.Errno = 514 // again, or EINTR if any handler runs
+	errRestartBlock  unix.Errno = 516 // as NoHand here: the progress is in Task.call
+	errBlocked       unix.Errno = 0x10000
+	errNeverReturns  unix.Errno = 0x10001 // the task is gone, or its registers are not to be touched
+	maxGuestErrno    unix.Errno = 4095
 
 	numCounted = 512  // system calls counted one by one
 	maxCounted = 4095 // unknown ones likewise; the rest count as this
@@ -74,7 +74,7 @@ type call struct {
 	timed    bool       // deadline is set
 	deadline time.Duration
 	done     int64 // bytes moved so far
-	data     any        // anything else
+	data     any   // anything else
 }
 
 // beginCall sets t up for the system call that its registers hold.

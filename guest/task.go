@@ -111,15 +111,16 @@ type Task struct {
 
 	rlimits [16]unix.Rlimit
 
-	started          time.Duration
-	kernelSince      time.Duration // when guest code was last left
-	utime, stime     time.Duration
-	cutime, cstime   time.Duration
-	minflt, cminflt  uint64
-	nvcsw, nivcsw    uint64
-	maxRSS, cmaxRSS  uint64
+	started         time.Duration
+	kernelSince     time.Duration // when guest code was last left
+	utime, stime    time.Duration
+	cutime, cstime  time.Duration
+	minflt, cminflt uint64
+	nvcsw, nivcsw   uint64
+	maxRSS, cmaxRSS uint64
 
-	trace tracedCall
+	segment [1]segment // of the system call under way
+	trace   tracedCall
 }
 
 type waitOn struct {

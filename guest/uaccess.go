@@ -18,10 +18,6 @@ func accessErrno(err error) unix.Errno {
 	if err == nil {
 		return 0
 	}
-	var fault *mm.Fault
-	if errors.As(err, &fault) {
-		return unix.EFAULT
-	}
 	var errno unix.Errno
 	if errors.As(err, &errno) {
 		return errno
@@ -60,14 +56,10 @@ func (t *Task) copyInSome(a arch.Addr, p []byte) (int, unix.Errno) {
 // cstring reads a zero-terminated string of at most limit bytes.
 func (t *Task) cstring(a arch.Addr, limit int) (string, unix.Errno) {
 	s, err := t.space.table().ReadString(a, limit)
-	if err != nil {
-		var fault *mm.Fault
-		if !errors.As(err, &fault) {
-			return "", unix.ENAMETOOLONG
-		}
-		return "", unix.EFAULT
+	if errors.Is(err, mm.ErrTooLong) {
+		return "", unix.ENAMETOOLONG
 	}
-	return s, 0
+	return s, accessErrno(err)
 }
 
 // path reads a file name argument.

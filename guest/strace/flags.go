@@ -234,3 +234,34 @@ func pollResult(s *state) string {
 	}
 	return fmt.Sprint(s.result)
 }
+
+// signalCode is the name of si_code (asm-generic/siginfo.h).
+func signalCode(no int, code int32) string {
+	switch code {
+	case 0:
+		return "SI_USER"
+	case 0x80:
+		return "SI_KERNEL"
+	case -1:
+		return "SI_QUEUE"
+	case -2:
+		return "SI_TIMER"
+	case -6:
+		return "SI_TKILL"
+	}
+	if names := signalCodes[unix.Signal(no)]; code > 0 && int(code) <= len(names) {
+		return names[code-1]
+	}
+	return fmt.Sprint(code)
+}
+
+var signalCodes = map[unix.Signal][]string{
+	unix.SIGCHLD: {"CLD_EXITED", "CLD_KILLED", "CLD_DUMPED", "CLD_TRAPPED", "CLD_STOPPED", "CLD_CONTINUED"},
+	unix.SIGSEGV: {"SEGV_MAPERR", "SEGV_ACCERR"},
+	unix.SIGBUS:  {"BUS_ADRALN", "BUS_ADRERR", "BUS_OBJERR"},
+	unix.SIGFPE: {"FPE_INTDIV", "FPE_INTOVF", "FPE_FLTDIV", "FPE_FLTOVF", "FPE_FLTUND", "FPE_FLTRES",
+		"FPE_FLTINV", "FPE_FLTSUB"},
+	unix.SIGILL: {"ILL_ILLOPN", "ILL_ILLOPC", "ILL_ILLADR", "ILL_ILLTRP", "ILL_PRVOPC", "ILL_PRVREG",
+		"ILL_COPROC", "ILL_BADSTK"},
+	unix.SIGTRAP: {"TRAP_BRKPT", "TRAP_TRACE", "TRAP_BRANCH", "TRAP_HWBKPT"},
+}

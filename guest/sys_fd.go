@@ -1,0 +1,151 @@
+package guest
+
+import (
+	"golang.org/x/sys/unix"
+
+	"goskas/guest/vfs"
+)
+
+// maxFiles is the highest limit on descriptors that a process may set.
+const maxFiles = 4096
+
+// nonblocking says that f's operations must not wait.
+func nonblocking(f *vfs.OpenFile) bool { return f.Flags&unix.O_NONBLOCK != 0 }
+
+func sysClose(t *Task, a args) (int64, unix.Errno) { return 0, errnoOf(t.files.Close(a.int(0))) }
+
+const closeRangeCloexec = 1 << 2 // CLOSE_RANGE_CLOEXEC (linux/close_range.h)
+
+func sysCloseRange(t *Task, a args) (int64, unix.Errno) {
+	first, last, flags := a.u32(0), a.u32(1), a.u32(2)
+	if first > last || flags&^closeRangeCloexec != 0 {
+		return 0, unix.EINVAL
+	}
+	for fd := first; fd <= min(last, maxFiles); fd++ {
+		if flags != 0 {
+			t.files.setCloexec(int(fd), true)
+		} else {
+			_ = t.files.Close(int(fd)) // one that is not open is no error
+		}
+	}
+	return 0, 0
+}
+
+func sysDup(t *Task, a args) (int64, unix.Errno) { return t.dup(a.int(0), 0, false) }
+
+// dup makes another descriptor, at least from, for the open file of fd.
+func (t *Task) dup(fd, from int, cloexec bool) (int64, unix.Errno) {
+	f, e := t.file(fd)
+	if e != 0 {
+		return 0, e
+	}
+	f.Ref()
+	return t.install(f, from, cloexec)
+}
+
+func sysDup2(t *Task, a args) (int64, unix.Errno) {
+	if a.int(0) == a.int(1) {
+		_, e := t.file(a.int(0))
+		return int64(a.int(1)), e
+	}
+	return t.dupTo(a.int(0), a.int(1), false)
+}
+
+func sysDup3(t *Task, a args) (int64, unix.Errno) {
+	if a.int(2)&^unix.O_CLOEXEC != 0 || a.int(0) == a.int(1) {
+		return 0, unix.EINVAL
+	}
+	return t.dupTo(a.int(0), a.int(1), a.int(2) != 0)
+}
+
+func sysPipe(t *Task, a args) (int64, unix.Errno) { return sysPipe2(t, args{a[0], 0}) }
+
+func sysPipe2(t *Task, a args) (int64, unix.Errno) {
+	flags := a.int(1)
+	if flags&^(unix.O_CLOEXEC|unix.O_NONBLOCK) != 0 {
+		return 0, unix.EINVAL
+	}
+	r, w := vfs.NewPipe()
+	cloexec, nonblock := flags&unix.O_CLOEXEC != 0, flags&unix.O_NONBLOCK
+	rfd, e := t.install(newOpenFile(r, unix.O_RDONLY|nonblock, nil), 0, cloexec)
+	if e != 0 {
+		_ = w.Close()
+		return 0, e
+	}
+	wfd, e := t.install(newOpenFile(w, unix.O_WRONLY|nonblock, nil), 0, cloexec)
+	if e == 0 {
+		e = t.storeU64(a.addr(0), uint64(rfd)|uint64(wfd)<<32)
+		if e == 0 {
+			return 0, 0
+		}
+		_ = t.files.Close(int(wfd))
+	}
+	_ = t.files.Close(int(rfd))
+	return 0, e
+}
+
+// Flags that F_SETFL can change.
+const settable = unix.O_APPEND | unix.O_NONBLOCK | unix.O_DIRECT | unix.O_NOATIME | unix.O_ASYNC
+
+func sysFcntl(t *Task, a args) (int64, unix.Errno) {
+	fd, arg := a.int(0), a.int(2)
+	f, e := t.file(fd)
+	if e != 0 {
+		return 0, e
+	}
+	switch a.int(1) {
+	case unix.F_DUPFD, unix.F_DUPFD_CLOEXEC:
+		if arg < 0 || uint64(arg) >= t.rlimits[unix.RLIMIT_NOFILE].Cur {
+			return 0, unix.EINVAL
+		}
+		return t.dup(fd, arg, a.int(1) == unix.F_DUPFD_CLOEXEC)
+	case unix.F_GETFD:
+		if t.files.cloexec(fd) {
+			return unix.FD_CLOEXEC, 0
+		}
+		return 0, 0
+	case unix.F_SETFD:
+		t.files.setCloexec(fd, arg&unix.FD_CLOEXEC != 0)
+		return 0, 0
+	case unix.F_GETFL:
+		const atOpen = unix.O_CREAT | unix.O_EXCL | unix.O_NOCTTY | unix.O_TRUNC | unix.O_CLOEXEC
+		return int64(f.Flags&^atOpen | largeFile), 0
+	case unix.F_SETFL:
+		f.Flags = f.Flags&^settable | arg&settable
+		return 0, 0
+	case unix.F_GETLK:
+		// Nobody else holds a lock.
+		return 0, t.storeLockType(a)
+	case unix.F_SETLK, unix.F_SETLKW:
+		return 0, 0
+	case unix.F_GETOWN:
+		return 0, 0
+	case unix.F_SETOWN:
+		return 0, 0
+	case unix.F_GETPIPE_SZ:
+		if f.Dentry != nil {
+			return 0, unix.EBADF
+		}
+		return 64 << 10, 0
+	}
+	return 0, unix.EINVAL
+}
+
+// largeFile is the O_LARGEFILE that 64-bit Linux reports and x/sys/unix has as
+// 0.
+const largeFile = 0o100000
+
+// storeLockType sets l_type, the first member of struct flock, to F_UNLCK.
+func (t *Task) storeLockType(a args) unix.Errno {
+	var b [2]byte
+	le.PutUint16(b[:], unix.F_UNLCK)
+	return t.copyOut(a.addr(2), b[:])
+}
+
+func sysFlock(t *Task, a args) (int64, unix.Errno) {
+	switch a.int(1) &^ unix.LOCK_NB {
+	case unix.LOCK_SH, unix.LOCK_EX, unix.LOCK_UN:
+		return sysFsync(t, a)
+	}
+	return 0, unix.EINVAL
+}

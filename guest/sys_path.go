@@ -1,0 +1,371 @@
+package guest
+
+import (
+	"errors"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"goskas/arch"
+	"goskas/guest/vfs"
+)
+
+// errnoOf is the errno in an error of vfs.
+func errnoOf(err error) unix.Errno {
+	if err == nil {
+		return 0
+	}
+	var e unix.Errno
+	if errors.As(err, &e) {
+		return e
+	}
+	return unix.EIO
+}
+
+// dentryOf is the place that a descriptor was opened at.
+func (t *Task) dentryOf(fd int) (*vfs.Dentry, unix.Errno) {
+	f, e := t.file(fd)
+	if e != 0 {
+		return nil, e
+	}
+	if f.Dentry == nil {
+		return nil, unix.ENOTDIR
+	}
+	return f.Dentry, 0
+}
+
+// base is where a path given with directory descriptor fd starts.
+func (t *Task) base(fd int, path string) (*vfs.Dentry, unix.Errno) {
+	if fd == unix.AT_FDCWD || strings.HasPrefix(path, "/") {
+		return t.fs.cwd, 0
+	}
+	return t.dentryOf(fd)
+}
+
+// lookup finds the file that a path argument names.
+func (t *Task) lookup(fd int, a arch.Addr, follow bool) (*vfs.Dentry, unix.Errno) {
+	path, e := t.path(a)
+	if e != 0 {
+		return nil, e
+	}
+	return t.walk(fd, path, follow)
+}
+
+func (t *Task) walk(fd int, path string, follow bool) (*vfs.Dentry, unix.Errno) {
+	dir, e := t.base(fd, path)
+	if e != 0 {
+		return nil, e
+	}
+	d, err := t.k.ns.Walk(dir, path, follow)
+	return d, errnoOf(err)
+}
+
+// lookupFlags is lookup with AT_SYMLINK_NOFOLLOW and AT_EMPTY_PATH.
+func (t *Task) lookupFlags(fd int, a arch.Addr, flags int) (*vfs.Dentry, unix.Errno) {
+	path, e := t.path(a)
+	if e != 0 {
+		return nil, e
+	}
+	if path == "" && flags&unix.AT_EMPTY_PATH != 0 {
+		if fd == unix.AT_FDCWD {
+			return t.fs.cwd, 0
+		}
+		return t.dentryOf(fd)
+	}
+	return t.walk(fd, path, flags&unix.AT_SYMLINK_NOFOLLOW == 0)
+}
+
+// place is a directory and the last part of a path: where a name is to be
+// made or removed.
+type place struct {
+	dir  *vfs.Dentry
+	name string
+	// slash: the path ended in one, so that only a directory will do.
+	slash bool
+}
+
+// special says that the name is not one that could be made or removed.
+func (p *place) special() bool { return p.name == "" || p.name == "." || p.name == ".." }
+
+func (t *Task) place(fd int, a arch.Addr) (place, unix.Errno) {
+	path, e := t.path(a)
+	if e != 0 {
+		return place{}, e
+	}
+	dir, e := t.base(fd, path)
+	if e != 0 {
+		return place{}, e
+	}
+	d, last, slash, err := t.k.ns.WalkParent(dir, path)
+	return place{d, last, slash}, errnoOf(err)
+}
+
+// newPlace is place for a name that must not exist and is not to be a
+// directory.
+func (t *Task) newPlace(fd int, a arch.Addr) (place, unix.Errno) {
+	p, e := t.place(fd, a)
+	switch {
+	case e != 0:
+		return p, e
+	case p.special():
+		return p, unix.EEXIST
+	}
+	if _, err := t.k.ns.Child(p.dir, p.name); err == nil {
+		return p, unix.EEXIST
+	}
+	if p.slash {
+		return p, unix.ENOENT
+	}
+	return p, 0
+}
+
+const cwdFD = unix.AT_FDCWD
+
+func sysGetcwd(t *Task, a args) (int64, unix.Errno) {
+	path := t.k.ns.Path(t.fs.cwd)
+	if uint64(len(path)+1) > a[1] {
+		return 0, unix.ERANGE
+	}
+	return int64(len(path) + 1), t.copyOut(a.addr(0), append([]byte(path), 0))
+}
+
+func sysChdir(t *Task, a args) (int64, unix.Errno) {
+	d, e := t.lookup(cwdFD, a.addr(0), true)
+	if e != 0 {
+		return 0, e
+	}
+	return t.chdir(d)
+}
+
+func sysFchdir(t *Task, a args) (int64, unix.Errno) {
+	d, e := t.dentryOf(a.int(0))
+	if e != 0 {
+		return 0, e
+	}
+	return t.chdir(d)
+}
+
+func (t *Task) chdir(d *vfs.Dentry) (int64, unix.Errno) {
+	st, err := d.Node.Stat()
+	if err != nil {
+		return 0, errnoOf(err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return 0, unix.ENOTDIR
+	}
+	t.fs.cwd = d
+	return 0, 0
+}
+
+func sysMkdir(t *Task, a args) (int64, unix.Errno) { return t.mkdirAt(cwdFD, a.addr(0), a.u32(1)) }
+func sysMkdirat(t *Task, a args) (int64, unix.Errno) {
+	return t.mkdirAt(a.int(0), a.addr(1), a.u32(2))
+}
+
+func (t *Task) mkdirAt(fd int, path arch.Addr, mode uint32) (int64, unix.Errno) {
+	p, e := t.place(fd, path)
+	if e != 0 {
+		return 0, e
+	}
+	if p.special() {
+		return 0, unix.EEXIST
+	}
+	if _, err := t.k.ns.Child(p.dir, p.name); err == nil {
+		return 0, unix.EEXIST
+	}
+	return 0, errnoOf(p.dir.Node.Mkdir(p.name, mode&^t.fs.umask&0o1777))
+}
+
+func sysMknod(t *Task, a args) (int64, unix.Errno) { return t.mknodAt(cwdFD, a.addr(0), a.u32(1)) }
+func sysMknodat(t *Task, a args) (int64, unix.Errno) {
+	return t.mknodAt(a.int(0), a.addr(1), a.u32(2))
+}
+
+func (t *Task) mknodAt(fd int, path arch.Addr, mode uint32) (int64, unix.Errno) {
+	switch mode & unix.S_IFMT {
+	case 0, unix.S_IFREG:
+	case unix.S_IFCHR, unix.S_IFBLK, unix.S_IFIFO, unix.S_IFSOCK:
+		return 0, unix.EPERM
+	default:
+		return 0, unix.EINVAL
+	}
+	p, e := t.newPlace(fd, path)
+	if e != 0 {
+		return 0, e
+	}
+	_, err := p.dir.Node.Create(p.name, mode&^t.fs.umask&0o7777)
+	return 0, errnoOf(err)
+}
+
+func sysRmdir(t *Task, a args) (int64, unix.Errno)  { return t.unlinkAt(cwdFD, a.addr(0), true) }
+func sysUnlink(t *Task, a args) (int64, unix.Errno) { return t.unlinkAt(cwdFD, a.addr(0), false) }
+
+func sysUnlinkat(t *Task, a args) (int64, unix.Errno) {
+	if a.int(2)&^unix.AT_REMOVEDIR != 0 {
+		return 0, unix.EINVAL
+	}
+	return t.unlinkAt(a.int(0), a.addr(1), a.int(2) != 0)
+}
+
+func (t *Task) unlinkAt(fd int, path arch.Addr, dir bool) (int64, unix.Errno) {
+	p, e := t.place(fd, path)
+	if e != 0 {
+		return 0, e
+	}
+	if p.special() {
+		switch {
+		case !dir:
+			return 0, unix.EISDIR
+		case p.name == ".":
+			return 0, unix.EINVAL
+		case p.name == "..":
+			return 0, unix.ENOTEMPTY
+		}
+		return 0, unix.EBUSY
+	}
+	d, err := t.k.ns.Child(p.dir, p.name)
+	switch {
+	case err != nil:
+		return 0, errnoOf(err)
+	case t.k.ns.IsMount(d):
+		return 0, unix.EBUSY
+	case dir:
+		return 0, errnoOf(p.dir.Node.Rmdir(p.name))
+	case p.slash && !isDir(d.Node):
+		return 0, unix.ENOTDIR
+	}
+	return 0, errnoOf(p.dir.Node.Unlink(p.name))
+}
+
+func isDir(n vfs.Node) bool {
+	st, err := n.Stat()
+	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR
+}
+
+func sysRename(t *Task, a args) (int64, unix.Errno) {
+	return t.renameAt(cwdFD, a.addr(0), cwdFD, a.addr(1), 0)
+}
+
+func sysRenameat(t *Task, a args) (int64, unix.Errno) {
+	return t.renameAt(a.int(0), a.addr(1), a.int(2), a.addr(3), 0)
+}
+
+func sysRenameat2(t *Task, a args) (int64, unix.Errno) {
+	return t.renameAt(a.int(0), a.addr(1), a.int(2), a.addr(3), a.u32(4))
+}
+
+func (t *Task) renameAt(oldFD int, oldPath arch.Addr, newFD int, newPath arch.Addr, flags uint32) (int64, unix.Errno) {
+	if flags&^unix.RENAME_NOREPLACE != 0 {
+		return 0, unix.EINVAL
+	}
+	from, e := t.place(oldFD, oldPath)
+	if e != 0 {
+		return 0, e
+	}
+	to, e := t.place(newFD, newPath)
+	if e != 0 {
+		return 0, e
+	}
+	if from.special() || to.special() {
+		return 0, unix.EBUSY
+	}
+	d, err := t.k.ns.Child(from.dir, from.name)
+	switch {
+	case err != nil:
+		return 0, errnoOf(err)
+	case t.k.ns.IsMount(d):
+		return 0, unix.EBUSY
+	case (from.slash || to.slash) && !isDir(d.Node):
+		return 0, unix.ENOTDIR
+	}
+	if over, err := t.k.ns.Child(to.dir, to.name); err == nil {
+		switch {
+		case flags&unix.RENAME_NOREPLACE != 0:
+			return 0, unix.EEXIST
+		case t.k.ns.IsMount(over):
+			return 0, unix.EBUSY
+		}
+	}
+	return 0, errnoOf(from.dir.Node.Rename(from.name, to.dir.Node, to.name))
+}
+
+func sysLink(t *Task, a args) (int64, unix.Errno) {
+	return t.linkAt(cwdFD, a.addr(0), cwdFD, a.addr(1), unix.AT_SYMLINK_NOFOLLOW)
+}
+
+func sysLinkat(t *Task, a args) (int64, unix.Errno) {
+	flags := a.int(4)
+	if flags&^(unix.AT_SYMLINK_FOLLOW|unix.AT_EMPTY_PATH) != 0 {
+		return 0, unix.EINVAL
+	}
+	// This call alone has a flag to follow, not one against it.
+	if flags&unix.AT_SYMLINK_FOLLOW == 0 {
+		flags |= unix.AT_SYMLINK_NOFOLLOW
+	}
+	return t.linkAt(a.int(0), a.addr(1), a.int(2), a.addr(3), flags)
+}
+
+func (t *Task) linkAt(oldFD int, oldPath arch.Addr, newFD int, newPath arch.Addr, flags int) (int64, unix.Errno) {
+	d, e := t.lookupFlags(oldFD, oldPath, flags)
+	if e != 0 {
+		return 0, e
+	}
+	p, e := t.newPlace(newFD, newPath)
+	if e != 0 {
+		return 0, e
+	}
+	return 0, errnoOf(p.dir.Node.Link(p.name, d.Node))
+}
+
+func sysSymlink(t *Task, a args) (int64, unix.Errno) {
+	return t.symlinkAt(a.addr(0), cwdFD, a.addr(1))
+}
+
+func sysSymlinkat(t *Task, a args) (int64, unix.Errno) {
+	return t.symlinkAt(a.addr(0), a.int(1), a.addr(2))
+}
+
+func (t *Task) symlinkAt(target arch.Addr, fd int, path arch.Addr) (int64, unix.Errno) {
+	to, e := t.path(target)
+	if e != 0 {
+		return 0, e
+	}
+	if to == "" {
+		return 0, unix.ENOENT
+	}
+	p, e := t.newPlace(fd, path)
+	if e != 0 {
+		return 0, e
+	}
+	return 0, errnoOf(p.dir.Node.Symlink(p.name, to))
+}
+
+func sysReadlink(t *Task, a args) (int64, unix.Errno) {
+	return t.readlinkAt(cwdFD, a.addr(0), a.addr(1), a.int(2))
+}
+
+func sysReadlinkat(t *Task, a args) (int64, unix.Errno) {
+	return t.readlinkAt(a.int(0), a.addr(1), a.addr(2), a.int(3))
+}
+
+func (t *Task) readlinkAt(fd int, path, buf arch.Addr, size int) (int64, unix.Errno) {
+	if size <= 0 {
+		return 0, unix.EINVAL
+	}
+	d, e := t.lookupFlags(fd, path, unix.AT_SYMLINK_NOFOLLOW|unix.AT_EMPTY_PATH)
+	if e != 0 {
+		return 0, e
+	}
+	to, err := d.Node.Readlink()
+	if err != nil {
+		return 0, errnoOf(err)
+	}
+	to = to[:min(len(to), size)]
+	return int64(len(to)), t.copyOut(buf, []byte(to))
+}
+
+func sysUmask(t *Task, a args) (int64, unix.Errno) {
+	prev := t.fs.umask
+	t.fs.umask = a.u32(0) & 0o777
+	return int64(prev), 0
+}

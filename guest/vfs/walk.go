@@ -1,0 +1,236 @@
+package vfs
+
+import (
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Limits of paths (linux/limits.h, MAXSYMLINKS in linux/namei.h).
+const (
+	maxName  = 255
+	maxPath  = 4096
+	maxLinks = 40
+)
+
+// Dentry is a node at its place in the namespace.
+type Dentry struct {
+	Parent *Dentry // nil for the root
+	Name   string
+	Node   Node
+}
+
+// Namespace is a tree of mounted trees.
+type Namespace struct {
+	root *Dentry
+	// mounts has the mounted trees by path; names has the last components
+	// of those, so that most lookups need not build a path.
+	mounts map[string]Node
+	names  map[string]bool
+}
+
+// NewNamespace makes a namespace over a root directory.
+func NewNamespace(root Node) *Namespace {
+	return &Namespace{root: &Dentry{Node: root}, mounts: make(map[string]Node), names: make(map[string]bool)}
+}
+
+// Root is the root directory.
+func (n *Namespace) Root() *Dentry { return n.root }
+
+// Mount puts a tree at a clean absolute path, whether or not something is there.
+func (n *Namespace) Mount(path string, node Node) {
+	n.mounts[path] = node
+	n.names[path[strings.LastIndexByte(path, '/')+1:]] = true
+}
+
+// Mounts lists the mount points.
+func (n *Namespace) Mounts() []string {
+	var list []string
+	for path := range n.mounts {
+		list = append(list, path)
+	}
+	return list
+}
+
+// Path is where d is, as getcwd tells it.
+func (n *Namespace) Path(d *Dentry) string {
+	if d.Parent == nil {
+		return "/"
+	}
+	var parts []string
+	for ; d.Parent != nil; d = d.Parent {
+		parts = append(parts, d.Name)
+	}
+	var b strings.Builder
+	for i := len(parts) - 1; i >= 0; i-- {
+		b.WriteByte('/')
+		b.WriteString(parts[i])
+	}
+	return b.String()
+}
+
+// child is d's entry of a name.
+func (n *Namespace) child(d *Dentry, name string) (*Dentry, error) {
+	if len(name) > maxName {
+		return nil, unix.ENAMETOOLONG
+	}
+	c := &Dentry{Parent: d, Name: name}
+	if n.names[name] {
+		if node, ok := n.mounts[n.Path(c)]; ok {
+			c.Node = node
+			return c, nil
+		}
+	}
+	node, err := d.Node.Lookup(name)
+	if err != nil {
+		return nil, err
+	}
+	c.Node = node
+	return c, nil
+}
+
+// IsMount reports whether d is the root of a mounted tree.
+func (n *Namespace) IsMount(d *Dentry) bool {
+	return d.Parent == nil || n.names[d.Name] && n.mounts[n.Path(d)] != nil
+}
+
+// Walk finds what a path names, starting from cwd if it is relative. A symbolic
+// link at the end is followed if follow is set or a slash comes behind it.
+func (n *Namespace) Walk(cwd *Dentry, path string, follow bool) (*Dentry, error) {
+	w := walker{ns: n}
+	return w.walk(cwd, path, follow)
+}
+
+// WalkParent finds the directory that a path's last component is, or would be,
+// in. last may be "." or "..", or empty for the root itself. slash tells whether
+// the path ends in one: only a directory may be meant then.
+func (n *Namespace) WalkParent(cwd *Dentry, path string) (dir *Dentry, last string, slash bool, err error) {
+	if path == "" {
+		return nil, "", false, unix.ENOENT
+	}
+	if len(path) >= maxPath {
+		return nil, "", false, unix.ENAMETOOLONG
+	}
+	trimmed := strings.TrimRight(path, "/")
+	slash = len(trimmed) < len(path)
+	if trimmed == "" {
+		return n.root, "", true, nil
+	}
+	head, last := "", trimmed
+	if i := strings.LastIndexByte(trimmed, '/'); i >= 0 {
+		head, last = trimmed[:i+1], trimmed[i+1:]
+	}
+	if len(last) > maxName {
+		return nil, "", false, unix.ENAMETOOLONG
+	}
+	dir = cwd
+	if head != "" {
+		if dir, err = n.Walk(cwd, head, true); err != nil {
+			return nil, "", false, err
+		}
+	}
+	if err := mustBeDir(dir.Node); err != nil {
+		return nil, "", false, err
+	}
+	return dir, last, slash, nil
+}
+
+// Child finds one name in a directory, as Walk would; a symbolic link is not
+// followed.
+func (n *Namespace) Child(dir *Dentry, name string) (*Dentry, error) {
+	switch name {
+	case "", ".":
+		return dir, nil
+	case "..":
+		if dir.Parent == nil {
+			return dir, nil
+		}
+		return dir.Parent, nil
+	}
+	return n.child(dir, name)
+}
+
+// Follow is Walk for the target of a symbolic link that lies in dir.
+func (n *Namespace) Follow(dir *Dentry, link Node) (*Dentry, error) {
+	target, err := link.Readlink()
+	if err != nil {
+		return nil, err
+	}
+	w := walker{ns: n, links: 1}
+	return w.walk(dir, target, true)
+}
+
+// walker carries the number of links followed through one walk.
+type walker struct {
+	ns    *Namespace
+	links int
+}
+
+func (w *walker) walk(cwd *Dentry, path string, follow bool) (*Dentry, error) {
+	if path == "" {
+		return nil, unix.ENOENT
+	}
+	if len(path) >= maxPath {
+		return nil, unix.ENAMETOOLONG
+	}
+	d := cwd
+	if path[0] == '/' {
+		d = w.ns.root
+	}
+	mustDir := strings.HasSuffix(path, "/")
+	for rest := path; ; {
+		rest = strings.TrimLeft(rest, "/")
+		if rest == "" {
+			break
+		}
+		var name string
+		name, rest, _ = strings.Cut(rest, "/")
+		final := strings.Trim(rest, "/") == ""
+		next, err := w.step(d, name, !final || follow || mustDir)
+		if err != nil {
+			return nil, err
+		}
+		d = next
+	}
+	if mustDir {
+		if err := mustBeDir(d.Node); err != nil {
+			return nil, err
+		}
+	}
+	return d, nil
+}
+
+func (w *walker) step(d *Dentry, name string, follow bool) (*Dentry, error) {
+	if name == "." || name == ".." {
+		if err := mustBeDir(d.Node); err != nil {
+			return nil, err
+		}
+		return w.ns.Child(d, name)
+	}
+	next, err := w.ns.child(d, name)
+	if err != nil || !follow {
+		return next, err
+	}
+	target, err := next.Node.Readlink()
+	if err == unix.EINVAL {
+		return next, nil // not a link
+	}
+	if err != nil {
+		return nil, err
+	}
+	if w.links++; w.links > maxLinks {
+		return nil, unix.ELOOP
+	}
+	return w.walk(d, target, true)
+}
+
+func mustBeDir(n Node) error {
+	st, err := n.Stat()
+	if err != nil {
+		return err
+	}
+	if !st.IsDir() {
+		return unix.ENOTDIR
+	}
+	return nil
+}
