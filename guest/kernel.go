@@ -54,7 +54,10 @@ type Kernel struct {
 	mu sync.Mutex // guards everything below, and guest/vfs
 
 	ns       *vfs.Namespace
+	host     *vfs.Host // nil: the root is in memory
 	tty      tty
+	pipes    vfs.Pipes
+	current  *Task  // whose system call is being attempted
 	scratch  []byte // bounce buffer of the call that holds mu
 	hostname string
 	domain   string
@@ -82,6 +85,7 @@ type Kernel struct {
 	stats    counters
 	tracer   *tracer
 	memCache memCache
+	startErr *StartError // why the last exec failed
 }
 
 // scratchSize bounds one step of a read or write.
@@ -117,7 +121,7 @@ func New(cfg Config) (*Kernel, error) {
 	if err != nil {
 		return nil, fmt.Errorf("guest memory: %w", err)
 	}
-	mon, err := skas.New(skas.Config{Memory: mem, Arch: cfg.Arch, HZ: cfg.HZ, CPUs: cfg.CPUs, Log: cfg.Log})
+	mon, err := skas.New(skas.Config{Memory: mem, Arch: cfg.Arch, HZ: cfg.HZ, Log: cfg.Log})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start monitor: %w", err), mem.Close())
 	}
@@ -155,12 +159,12 @@ func newKernel(cfg Config, mem *physmem.Memory, mon *skas.Monitor) *Kernel {
 // Close ends the monitor and frees guest memory. No Run may be under way.
 func (k *Kernel) Close() error {
 	k.mu.Lock()
-	k.closeTree()
 	k.dropMemCache()
 	k.mu.Unlock()
-	var err error
+	// Not under the lock, which the console's goroutines take.
+	err := k.closeTree()
 	if k.mon != nil {
-		err = k.mon.Close()
+		err = errors.Join(err, k.mon.Close())
 	}
 	return errors.Join(err, k.mem.Close())
 }
@@ -222,8 +226,12 @@ func (k *Kernel) boot(path string, argv, env []string) error {
 		return fmt.Errorf("start process 1: %w", err)
 	}
 	if errno := k.exec(t, path, argv, env); errno != 0 {
+		why := k.startErr
 		k.halt()
-		return fmt.Errorf("exec %s: %w", path, errno)
+		if why == nil {
+			why = &StartError{Path: path, Errno: errno}
+		}
+		return why
 	}
 	k.running = true
 	k.enqueue(t)

@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -120,19 +121,8 @@ func (t *Task) block(intr unix.Errno, queues ...*wait.Queue) (int64, unix.Errno)
 	if t.deliverable() != 0 {
 		return 0, intr
 	}
-	for i, q := range queues {
-		if q == nil {
-			continue
-		}
-		var w *wait.Waiter
-		if i < maxWaits {
-			w = &t.waiter[i]
-		} else {
-			w = new(wait.Waiter)
-		}
-		w.Wake = t.wakeFn
-		q.Add(w)
-		t.waits = append(t.waits, waitOn{q, w})
+	for _, q := range queues {
+		t.waitOn(q)
 	}
 	if t.call.timed && t.call.deadline < forever {
 		t.alarm = t.k.timers.Add(t.call.deadline, t.wakeFn)
@@ -143,6 +133,21 @@ func (t *Task) block(intr unix.Errno, queues ...*wait.Queue) (int64, unix.Errno)
 	t.state = taskBlocked
 	t.nvcsw++
 	return 0, errBlocked
+}
+
+// waitOn adds t to a queue, once: Queue.Wake may not lose its place because a
+// woken task leaves twice.
+func (t *Task) waitOn(q *wait.Queue) {
+	if q == nil || slices.ContainsFunc(t.waits, func(o waitOn) bool { return o.q == q }) {
+		return
+	}
+	w := new(wait.Waiter)
+	if n := len(t.waits); n < maxWaits {
+		w = &t.waiter[n]
+	}
+	w.Wake = t.wakeFn
+	q.Add(w)
+	t.waits = append(t.waits, waitOn{q, w})
 }
 
 // unwait takes t off everything that could wake it.

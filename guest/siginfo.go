@@ -24,10 +24,9 @@ type sigInfo struct {
 
 // Codes of siginfo_t (asm-generic/siginfo.h) that x/sys/unix does not have.
 const (
-	siUser   = 0
-	siKernel = 0x80
-	siQueue  = -1
-	siTKill  = -6
+	siUser  = 0
+	siQueue = -1
+	siTKill = -6
 
 	cldExited    = 1
 	cldKilled    = 2

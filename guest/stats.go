@@ -2,6 +2,7 @@ package guest
 
 import (
 	"maps"
+	"time"
 
 	"goskas/physmem"
 	"goskas/skas"
@@ -36,6 +37,11 @@ type Stats struct {
 	// Calls counts by name; Unknown, by number, those that do not exist.
 	Calls   map[string]uint64 `json:"calls"`
 	Unknown map[uint64]uint64 `json:"unknown,omitempty"`
+
+	// Where the time went, added up over vCPUs.
+	GuestTime   time.Duration `json:"guest_ns"`
+	MonitorTime time.Duration `json:"monitor_ns"`
+	IdleTime    time.Duration `json:"idle_ns"`
 
 	Memory physmem.Stats `json:"memory"`
 	Skas   skas.Stats    `json:"skas"`

@@ -21,11 +21,12 @@ func sysCloseRange(t *Task, a args) (int64, unix.Errno) {
 	if first > last || flags&^closeRangeCloexec != 0 {
 		return 0, unix.EINVAL
 	}
+	// A descriptor that is not open is no error.
 	for fd := first; fd <= min(last, maxFiles); fd++ {
 		if flags != 0 {
-			t.files.setCloexec(int(fd), true)
+			_ = t.files.SetCloseOnExec(int(fd), true)
 		} else {
-			_ = t.files.Close(int(fd)) // one that is not open is no error
+			_ = t.files.Close(int(fd))
 		}
 	}
 	return 0, 0
@@ -33,14 +34,10 @@ func sysCloseRange(t *Task, a args) (int64, unix.Errno) {
 
 func sysDup(t *Task, a args) (int64, unix.Errno) { return t.dup(a.int(0), 0, false) }
 
-// dup makes another descriptor, at least from, for the open file of fd.
-func (t *Task) dup(fd, from int, cloexec bool) (int64, unix.Errno) {
-	f, e := t.file(fd)
-	if e != 0 {
-		return 0, e
-	}
-	f.Ref()
-	return t.install(f, from, cloexec)
+// dup makes another descriptor, at least low, for the open file of fd.
+func (t *Task) dup(fd, low int, cloexec bool) (int64, unix.Errno) {
+	n, err := t.files.Dup(fd, low, cloexec)
+	return int64(n), errnoOf(err)
 }
 
 func sysDup2(t *Task, a args) (int64, unix.Errno) {
@@ -48,14 +45,14 @@ func sysDup2(t *Task, a args) (int64, unix.Errno) {
 		_, e := t.file(a.int(0))
 		return int64(a.int(1)), e
 	}
-	return t.dupTo(a.int(0), a.int(1), false)
+	return int64(a.int(1)), errnoOf(t.files.DupTo(a.int(0), a.int(1), false))
 }
 
 func sysDup3(t *Task, a args) (int64, unix.Errno) {
 	if a.int(2)&^unix.O_CLOEXEC != 0 || a.int(0) == a.int(1) {
 		return 0, unix.EINVAL
 	}
-	return t.dupTo(a.int(0), a.int(1), a.int(2) != 0)
+	return int64(a.int(1)), errnoOf(t.files.DupTo(a.int(0), a.int(1), a.int(2) != 0))
 }
 
 func sysPipe(t *Task, a args) (int64, unix.Errno) { return sysPipe2(t, args{a[0], 0}) }
@@ -65,14 +62,14 @@ func sysPipe2(t *Task, a args) (int64, unix.Errno) {
 	if flags&^(unix.O_CLOEXEC|unix.O_NONBLOCK) != 0 {
 		return 0, unix.EINVAL
 	}
-	r, w := vfs.NewPipe()
+	r, w := t.k.pipes.New()
 	cloexec, nonblock := flags&unix.O_CLOEXEC != 0, flags&unix.O_NONBLOCK
-	rfd, e := t.install(newOpenFile(r, unix.O_RDONLY|nonblock, nil), 0, cloexec)
+	rfd, e := t.install(newOpenFile(r, unix.O_RDONLY|nonblock, nil), cloexec)
 	if e != 0 {
 		_ = w.Close()
 		return 0, e
 	}
-	wfd, e := t.install(newOpenFile(w, unix.O_WRONLY|nonblock, nil), 0, cloexec)
+	wfd, e := t.install(newOpenFile(w, unix.O_WRONLY|nonblock, nil), cloexec)
 	if e == 0 {
 		e = t.storeU64(a.addr(0), uint64(rfd)|uint64(wfd)<<32)
 		if e == 0 {
@@ -100,13 +97,13 @@ func sysFcntl(t *Task, a args) (int64, unix.Errno) {
 		}
 		return t.dup(fd, arg, a.int(1) == unix.F_DUPFD_CLOEXEC)
 	case unix.F_GETFD:
-		if t.files.cloexec(fd) {
+		on, err := t.files.CloseOnExec(fd)
+		if on {
 			return unix.FD_CLOEXEC, 0
 		}
-		return 0, 0
+		return 0, errnoOf(err)
 	case unix.F_SETFD:
-		t.files.setCloexec(fd, arg&unix.FD_CLOEXEC != 0)
-		return 0, 0
+		return 0, errnoOf(t.files.SetCloseOnExec(fd, arg&unix.FD_CLOEXEC != 0))
 	case unix.F_GETFL:
 		const atOpen = unix.O_CREAT | unix.O_EXCL | unix.O_NOCTTY | unix.O_TRUNC | unix.O_CLOEXEC
 		return int64(f.Flags&^atOpen | largeFile), 0
@@ -118,9 +115,7 @@ func sysFcntl(t *Task, a args) (int64, unix.Errno) {
 		return 0, t.storeLockType(a)
 	case unix.F_SETLK, unix.F_SETLKW:
 		return 0, 0
-	case unix.F_GETOWN:
-		return 0, 0
-	case unix.F_SETOWN:
+	case unix.F_GETOWN, unix.F_SETOWN:
 		return 0, 0
 	case unix.F_GETPIPE_SZ:
 		if f.Dentry != nil {

@@ -169,10 +169,7 @@ func (t *Task) blockKillable(q *wait.Queue) (int64, unix.Errno) {
 	if t.fatal != 0 || t.pending&sigBit(int(unix.SIGKILL)) != 0 {
 		return 0, errRestartNoIntr
 	}
-	w := &t.waiter[0]
-	w.Wake = t.wakeFn
-	q.Add(w)
-	t.waits = append(t.waits, waitOn{q, w})
+	t.waitOn(q)
 	t.state = taskBlocked
 	t.nvcsw++
 	return 0, errBlocked

@@ -7,10 +7,11 @@ import (
 	"goskas/guest/vfs"
 )
 
-// tty is what the kernel knows of the console beside its bytes.
+// tty is the console: its bytes, and whom its signals concern.
 type tty struct {
-	file       vfs.File // nil: there is none
-	foreground int      // process group
+	console    *vfs.Console
+	std        [3]vfs.File // standard input, output and error
+	foreground int         // process group
 }
 
 // Numbers of ioctls that x/sys/unix does not have (asm-generic/ioctls.h).
@@ -28,8 +29,7 @@ func sysIoctl(t *Task, a args) (int64, unix.Errno) {
 	cmd, arg := a.u32(1), a.addr(2)
 	switch cmd {
 	case ioFioclex, ioFionclex:
-		t.files.setCloexec(a.int(0), cmd == ioFioclex)
-		return 0, 0
+		return 0, errnoOf(t.files.SetCloseOnExec(a.int(0), cmd == ioFioclex))
 	case ioFionbio:
 		on, e := t.loadU32(arg)
 		if e != 0 {

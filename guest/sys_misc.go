@@ -216,7 +216,7 @@ func (t *Task) setLimit(which uint32, l unix.Rlimit) unix.Errno {
 		if l.Max > maxFiles {
 			return unix.EPERM
 		}
-		t.files.setLimit(int(l.Cur))
+		t.files.SetLimit(int(l.Cur))
 	}
 	t.rlimits[which] = l
 	return 0

@@ -38,7 +38,7 @@ func (t *Task) openPath(fd int, at arch.Addr, flags int, mode uint32) (int64, un
 	if err != nil {
 		return 0, errnoOf(err)
 	}
-	return t.install(f, 0, flags&unix.O_CLOEXEC != 0)
+	return t.install(f, flags&unix.O_CLOEXEC != 0)
 }
 
 // open finds or makes a file and opens it.

@@ -10,7 +10,7 @@ import (
 // readable is the open file of a descriptor that may be read.
 func (t *Task) readable(fd int) (*vfs.OpenFile, unix.Errno) {
 	f, e := t.file(fd)
-	if e == 0 && (f.Flags&unix.O_ACCMODE == unix.O_WRONLY || f.Flags&unix.O_PATH != 0) {
+	if e == 0 && !f.CanRead() {
 		return nil, unix.EBADF
 	}
 	return f, e
@@ -19,7 +19,7 @@ func (t *Task) readable(fd int) (*vfs.OpenFile, unix.Errno) {
 // writable is the open file of a descriptor that may be written.
 func (t *Task) writable(fd int) (*vfs.OpenFile, unix.Errno) {
 	f, e := t.file(fd)
-	if e == 0 && (f.Flags&unix.O_ACCMODE == unix.O_RDONLY || f.Flags&unix.O_PATH != 0) {
+	if e == 0 && !f.CanWrite() {
 		return nil, unix.EBADF
 	}
 	return f, e

@@ -100,7 +100,7 @@ func sysNewfstatat(t *Task, a args) (int64, unix.Errno) {
 
 func sysStatx(t *Task, a args) (int64, unix.Errno) {
 	flags := a.int(2)
-	if flags&^(unix.AT_SYMLINK_NOFOLLOW|unix.AT_EMPTY_PATH|unix.AT_NO_AUTOMOUNT|unix.AT_STATX_SYNC_TYPE) != 0 ||
+	if flags&^(unix.AT_SYMLINK_NOFOLLOW|unix.AT_EMPTY_PATH|unix.AT_NO_AUTOMOUNT|unix.AT_STATX_FORCE_SYNC|unix.AT_STATX_DONT_SYNC) != 0 ||
 		a.u32(3)&unix.STATX__RESERVED != 0 {
 		return 0, unix.EINVAL
 	}

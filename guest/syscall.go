@@ -94,7 +94,9 @@ func (k *Kernel) beginCall(t *Task, nr uint64, a args) {
 // wait.
 func (k *Kernel) attempt(t *Task) {
 	t.call.restart = 0
+	k.current = t
 	v, e := t.call.fn(t, t.call.args)
+	k.current = nil
 	switch {
 	case e == errBlocked:
 	case e == errNeverReturns:

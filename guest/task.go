@@ -27,22 +27,6 @@ const (
 // procLetter is the state's letter in /proc/pid/stat.
 func (s taskState) procLetter() byte { return "RRSTZX"[s] }
 
-// Files is a descriptor table with its users: forked tasks have their own,
-// CLONE_FILES shares one.
-type Files struct {
-	*vfs.FDTable
-	refs int
-}
-
-func (f *Files) ref() *Files { f.refs++; return f }
-
-// unref closes every descriptor when the last user is gone.
-func (f *Files) unref() {
-	if f.refs--; f.refs == 0 {
-		f.closeAll()
-	}
-}
-
 // FS is where a task stands in the tree of files.
 type FS struct {
 	cwd   *vfs.Dentry
@@ -196,7 +180,7 @@ func (t *Task) setImage(sp *Space, exe string, argv []string) {
 		t.files.unref()
 		t.files = f
 	}
-	t.files.closeExec()
+	t.files.CloseExec()
 	t.sig = t.sig.forExec()
 	t.altBase, t.altSize, t.altFlags = 0, 0, ssDisable
 	t.k.stats.Execs++

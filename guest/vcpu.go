@@ -79,11 +79,7 @@ func (k *Kernel) enterGuest(v *skas.VCPU, t *Task) {
 	case skas.PageFault:
 		k.stats.PageFaults++
 		t.minflt++
-		sig, code := int(unix.SIGSEGV), int32(siKernel)
-		if ev.Fault.Page {
-			sig, code = t.space.fault(ev.Fault)
-		}
-		if sig != 0 {
+		if sig, code := t.space.fault(ev.Fault); sig != 0 {
 			t.forceFault(sig, code, ev.Fault)
 		}
 	case skas.Tick:

@@ -1,0 +1,6 @@
+package main
+
+import "github.com/spf13/cobra"
+
+func newCheck() *cobra.Command { return &cobra.Command{Use: "check"} }
+func newBench() *cobra.Command { return &cobra.Command{Use: "bench"} }

@@ -1,0 +1,105 @@
+package guest_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"testing"
+	"time"
+
+	"goskas/arch/amd64"
+	"goskas/guest"
+)
+
+// result is what a program left behind.
+type result struct {
+	Status int
+	Out    string
+}
+
+// machine is a guest under test with its console.
+type machine struct {
+	*guest.Kernel
+	out  func() string
+	fill func(string) // gives standard input; "" closes it
+}
+
+// boot makes a machine; its end is checked for what it did not give back.
+func boot(t *testing.T, cfg guest.Config) *machine {
+	t.Helper()
+	cfg.Arch = amd64.New()
+	if cfg.Root == "" {
+		cfg.Root = "/"
+	}
+	inR, inW, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	outR, outW, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Stdin, cfg.Stdout, cfg.Stderr = inR, outW, outW
+	k, err := guest.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan string, 1)
+	go func() {
+		b, _ := io.ReadAll(outR)
+		done <- string(b)
+	}()
+	closed := false
+	m := &machine{Kernel: k}
+	m.fill = func(s string) {
+		if s == "" {
+			closed = true
+			inW.Close()
+			return
+		}
+		if _, err := inW.WriteString(s); err != nil {
+			t.Error(err)
+		}
+	}
+	m.out = func() string {
+		if !closed {
+			inW.Close()
+		}
+		if err := k.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+		inR.Close()
+		outW.Close()
+		return <-done
+	}
+	return m
+}
+
+// sh runs a shell script in a guest of its own.
+func sh(t *testing.T, cfg guest.Config, script, stdin string) result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	defer cancel()
+	var trace bytes.Buffer
+	if os.Getenv("GUEST_STRACE") != "" {
+		cfg.Strace = &trace
+	}
+	m := boot(t, cfg)
+	m.fill(stdin)
+	m.fill("")
+	status, err := m.Run(ctx, "/bin/busybox", []string{"sh", "-c", script}, []string{"PATH=/bin:/usr/bin", "HOME=/tmp"})
+	out := m.out()
+	if err != nil {
+		t.Errorf("run: %v", err)
+	}
+	if trace.Len() > 0 {
+		t.Log(trace.String())
+	}
+	return result{status, out}
+}
+
+func TestGuestEcho(t *testing.T) {
+	r := sh(t, guest.Config{}, "echo hello; exit 3", "")
+	t.Logf("%+v", r)
+}

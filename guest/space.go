@@ -1,0 +1,321 @@
+package guest
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"goskas/arch"
+	"goskas/mm"
+	"goskas/physmem"
+	"goskas/skas"
+
+	"golang.org/x/sys/unix"
+)
+
+// Where things lie in a guest address space. Addresses are the same in every
+// run: a guest is for study, and its layout shall not depend on chance.
+const (
+	minAddr    = 0x10000        // nothing is mapped below (vm.mmap_min_addr)
+	pieBase    = 0x555555554000 // of position-independent programs, as on Linux
+	stackSize  = 8 << 20        // RLIMIT_STACK
+	stackGap   = 256 << 12      // kept free below a stack that grows
+	mmapMargin = stackSize * 16 // between the top of mappings and the stack's
+)
+
+// Codes of SIGSEGV and SIGBUS (asm-generic/siginfo.h).
+const (
+	segvMapErr = 1
+	segvAccErr = 2
+	busAdrErr  = 2
+	siKernel   = 0x80
+)
+
+// errBus is a page behind the end of its file.
+var errBus = errors.New("page behind the end of the file")
+
+// Space is a guest address space. The kernel lock guards it.
+type Space struct {
+	k    *Kernel
+	mm   hostSpace
+	vmas vmas
+	refs int
+
+	stackTop      arch.Addr
+	mmapTop       arch.Addr
+	brkStart, brk arch.Addr
+	argStart      arch.Addr // of the arguments on the stack
+}
+
+// hostSpace is what Space needs of *skas.MM; tests bring one without a stub.
+type hostSpace interface {
+	Table() *mm.Table
+	End() arch.Addr
+	Destroy()
+}
+
+// newSpace starts a stub for an empty address space.
+func (k *Kernel) newSpace() (*Space, error) {
+	x, err := k.mon.NewMM()
+	if errors.Is(err, physmem.ErrNoMemory) && k.reclaim() {
+		x, err = k.mon.NewMM()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return k.spaceOver(x), nil
+}
+
+func (k *Kernel) spaceOver(x hostSpace) *Space {
+	s := &Space{k: k, mm: x, refs: 1}
+	s.stackTop = x.End() - arch.PageSize
+	s.mmapTop = s.stackTop - mmapMargin
+	x.Table().SetPager(s)
+	return s
+}
+
+func (s *Space) ref() { s.refs++ }
+
+// unref takes the space apart with its last user.
+func (s *Space) unref() {
+	if s.refs--; s.refs > 0 {
+		return
+	}
+	s.vmas.tree.Scan(func(_ arch.Addr, v *vma) bool {
+		v.file.unref()
+		v.shared.unref(s.k.mem)
+		return true
+	})
+	s.mm.Destroy()
+}
+
+func (s *Space) table() *mm.Table { return s.mm.Table() }
+
+// host is the stub's side, nil in tests that have none.
+func (s *Space) host() *skas.MM {
+	x, _ := s.mm.(*skas.MM)
+	return x
+}
+
+// fork makes a copy: private pages are shared until somebody writes.
+func (s *Space) fork() (*Space, error) {
+	c, err := s.k.newSpace()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.copyTo(c); err != nil {
+		c.unref()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (s *Space) copyTo(c *Space) error {
+	c.stackTop, c.mmapTop, c.brkStart, c.brk, c.argStart = s.stackTop, s.mmapTop, s.brkStart, s.brk, s.argStart
+	var err error
+	s.vmas.tree.Scan(func(_ arch.Addr, v *vma) bool {
+		w := *v
+		w.file.ref()
+		w.shared.ref()
+		c.vmas.put(&w)
+		if v.shared != nil {
+			err = s.table().Share(c.table(), v.start, v.end)
+		} else {
+			err = s.table().CopyOnWrite(c.table(), v.start, v.end)
+		}
+		return err == nil
+	})
+	return err
+}
+
+// alloc takes a frame, if need be from what can be had again.
+func (k *Kernel) alloc() (physmem.PFN, error) {
+	pfn, err := k.mem.Alloc()
+	if err != nil && k.reclaim() {
+		pfn, err = k.mem.Alloc()
+	}
+	return pfn, err
+}
+
+// reclaim gets back frames that nobody needs: those of stubs that are dying, and
+// cached pages of files.
+func (k *Kernel) reclaim() bool {
+	before := k.mem.Stats().Free
+	if k.mon != nil {
+		k.mon.Quiesce()
+	}
+	k.dropMemCache()
+	return k.mem.Stats().Free > before
+}
+
+// fault answers a page fault of guest code. It returns 0, or the signal that
+// the task gets for it.
+func (s *Space) fault(f arch.Fault) (sig int, code int32) {
+	if !f.Page {
+		return int(unix.SIGSEGV), siKernel
+	}
+	err := s.PageIn(f.Addr, f.Access)
+	var bad *mm.Fault
+	switch {
+	case err == nil:
+		return 0, 0
+	case errors.Is(err, errBus):
+		return int(unix.SIGBUS), busAdrErr
+	case errors.As(err, &bad):
+		if s.vmas.at(f.Addr) == nil {
+			return int(unix.SIGSEGV), segvMapErr
+		}
+		return int(unix.SIGSEGV), segvAccErr
+	default:
+		s.k.log.Warn("guest process killed", "reason", err, "addr", fmt.Sprintf("%#x", uint64(f.Addr)))
+		return int(unix.SIGKILL), 0
+	}
+}
+
+// PageIn makes the page at a accessible, if the space allows that: it implements
+// mm.Pager. The error is a *mm.Fault, errBus, or the lack of memory.
+func (s *Space) PageIn(a arch.Addr, acc arch.Access) error {
+	v := s.vmas.at(a)
+	if v == nil {
+		if v = s.growStack(a); v == nil {
+			return &mm.Fault{Addr: a, Access: acc}
+		}
+	}
+	if acc&^v.acc != 0 {
+		return &mm.Fault{Addr: a, Access: acc}
+	}
+	page := a.PageDown()
+	p := s.table().Lookup(page)
+	switch {
+	case !p.Present():
+		return s.fill(v, page, acc)
+	case acc&arch.Write != 0 && p.COW():
+		s.k.stats.CowFaults++
+		return s.breakCOW(page)
+	default:
+		s.table().Touch(page, acc)
+		return nil
+	}
+}
+
+func (s *Space) breakCOW(page arch.Addr) error {
+	err := s.table().BreakCOW(page)
+	if errors.Is(err, physmem.ErrNoMemory) && s.k.reclaim() {
+		err = s.table().BreakCOW(page)
+	}
+	return err
+}
+
+// fill brings in a page that is not there.
+func (s *Space) fill(v *vma, page arch.Addr, acc arch.Access) error {
+	switch {
+	case v.shared != nil:
+		return s.fillShared(v, page)
+	case v.file != nil:
+		return s.fillFile(v, page, acc)
+	}
+	s.k.stats.MinorFaults++
+	pfn, err := s.k.alloc()
+	if err != nil {
+		return err
+	}
+	return s.table().Map(page, pfn, v.acc)
+}
+
+func (s *Space) fillShared(v *vma, page arch.Addr) error {
+	s.k.stats.MinorFaults++
+	n := v.page(page)
+	pfn, ok := v.shared.pages[n]
+	if !ok {
+		var err error
+		if pfn, err = s.k.alloc(); err != nil {
+			return err
+		}
+		if v.file != nil {
+			if err := v.file.read(s.k.mem.Bytes(pfn), v.fileOffset(page)); err != nil {
+				s.k.mem.Unref(pfn)
+				return err
+			}
+		}
+		v.shared.pages[n] = pfn
+	}
+	s.k.mem.Ref(pfn)
+	return s.table().Map(page, pfn, v.acc)
+}
+
+func (s *Space) fillFile(v *vma, page arch.Addr, acc arch.Access) error {
+	s.k.stats.FileFaults++
+	offset := v.fileOffset(page)
+	// A page that is only read can be the one that others have, too.
+	if acc&arch.Write == 0 {
+		if pfn, ok := s.k.memCache.get(s.k, v.file, offset); ok {
+			return s.table().MapShared(page, pfn, v.acc)
+		}
+	}
+	pfn, err := s.k.alloc()
+	if err != nil {
+		return err
+	}
+	if err := v.file.read(s.k.mem.Bytes(pfn), offset); err != nil {
+		s.k.mem.Unref(pfn)
+		return err
+	}
+	if acc&arch.Write == 0 && s.k.memCache.put(s.k, v.file, offset, pfn) {
+		return s.table().MapShared(page, pfn, v.acc)
+	}
+	return s.table().Map(page, pfn, v.acc)
+}
+
+// growStack extends a stack down to a, if a is close below one.
+func (s *Space) growStack(a arch.Addr) *vma {
+	v := s.vmas.next(a)
+	if v == nil || !v.growsDown || a < minAddr {
+		return nil
+	}
+	start := a.PageDown()
+	if uint64(v.end-start) > stackSize {
+		return nil
+	}
+	if below := s.vmas.at(start - min(start, stackGap)); below != nil {
+		return nil
+	}
+	if list := s.vmas.in(start-min(start, stackGap), start); len(list) > 0 {
+		return nil
+	}
+	s.vmas.delete(v)
+	v.start = start
+	s.vmas.put(v)
+	return v
+}
+
+// pages tells the sizes of the space, in bytes: all of it, and what is in
+// memory.
+func (s *Space) pages() (vsize, rss uint64) {
+	s.vmas.tree.Scan(func(_ arch.Addr, v *vma) bool {
+		vsize += uint64(v.end - v.start)
+		return true
+	})
+	return vsize, uint64(s.table().Pages()) * arch.PageSize
+}
+
+// maps is the text of /proc/pid/maps.
+func (s *Space) maps() string {
+	var b strings.Builder
+	s.vmas.tree.Scan(func(_ arch.Addr, v *vma) bool {
+		kind := "p"
+		if v.shared != nil {
+			kind = "s"
+		}
+		name, ino := v.name, uint64(0)
+		if v.file != nil {
+			name, ino = v.file.path, v.file.key.ino
+		}
+		line := fmt.Sprintf("%08x-%08x %v%s %08x 00:00 %d", uint64(v.start), uint64(v.end), v.acc, kind, v.offset, ino)
+		if name != "" {
+			line = fmt.Sprintf("%-72s %s", line, name)
+		}
+		b.WriteString(line + "\n")
+		return true
+	})
+	return b.String()
+}

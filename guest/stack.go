@@ -1,0 +1,134 @@
+package guest
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+
+	"goskas/arch"
+
+	"golang.org/x/sys/unix"
+)
+
+// Keys of the auxiliary vector (linux/auxvec.h).
+const (
+	atNull        = 0
+	atPhdr        = 3
+	atPhent       = 4
+	atPhnum       = 5
+	atPagesz      = 6
+	atBase        = 7
+	atFlags       = 8
+	atEntry       = 9
+	atUID         = 11
+	atEUID        = 12
+	atGID         = 13
+	atEGID        = 14
+	atPlatform    = 15
+	atHwcap       = 16
+	atClktck      = 17
+	atSecure      = 23
+	atRandom      = 25
+	atHwcap2      = 26
+	atExecfn      = 31
+	atMinsigstksz = 51
+)
+
+// clockTicks is what times(2) counts in (USER_HZ).
+const clockTicks = 100
+
+// initialStack is mapped at once; the rest grows.
+const initialStack = 128 << 10
+
+// buildStack maps the stack and puts the program's arguments on it, as
+// create_elf_tables of Linux's fs/binfmt_elf.c lays them out. It returns the
+// initial stack pointer.
+func (s *Space) buildStack(p *program, bias, base arch.Addr, argv, envp []string) (arch.Addr, error) {
+	k := s.k
+	acc := arch.Read | arch.Write
+	if p.img.ExecStack {
+		acc |= arch.Exec
+	}
+
+	// The strings, from the top down: file name, environment, arguments.
+	strings := 0
+	for _, list := range [][]string{argv, envp, {p.path}} {
+		for _, str := range list {
+			strings += len(str) + 1
+		}
+	}
+	random := make([]byte, 16)
+	if _, err := rand.Read(random); err != nil {
+		return 0, err
+	}
+	platform := k.arch.UnameMachine() + "\x00"
+
+	// 8 bytes of zeros end the stack, as on Linux.
+	top := s.stackTop - 8
+	blob := make([]byte, 0, strings)
+	at := top - arch.Addr(strings)
+	place := func(str string) uint64 {
+		addr := uint64(at) + uint64(len(blob))
+		blob = append(append(blob, str...), 0)
+		return addr
+	}
+	s.argStart = at
+	words := make([]uint64, 0, len(argv)+len(envp)+64)
+	words = append(words, uint64(len(argv)))
+	for _, str := range argv {
+		words = append(words, place(str))
+	}
+	words = append(words, 0)
+	for _, str := range envp {
+		words = append(words, place(str))
+	}
+	words = append(words, 0)
+	execfn := place(p.path)
+
+	extras := append(append([]byte(nil), random...), platform...)
+	extrasAt := (at - arch.Addr(len(extras))) &^ 15
+	hwcap, hwcap2 := k.arch.HWCap()
+	header := uint64(0)
+	if p.img.Header != 0 {
+		header = uint64(p.img.Header + bias)
+	}
+	words = append(words,
+		atHwcap, hwcap,
+		atPagesz, arch.PageSize,
+		atClktck, clockTicks,
+		atPhdr, header,
+		atPhent, uint64(p.img.HeaderSize),
+		atPhnum, uint64(p.img.HeaderCount),
+		atBase, uint64(base),
+		atFlags, 0,
+		atEntry, uint64(p.img.Entry+bias),
+		atUID, 0, atEUID, 0, atGID, 0, atEGID, 0,
+		atSecure, 0,
+		atRandom, uint64(extrasAt),
+		atHwcap2, hwcap2,
+		atExecfn, execfn,
+		atPlatform, uint64(extrasAt)+uint64(len(random)),
+		atMinsigstksz, uint64(k.arch.XSize()+1024),
+		atNull, 0,
+	)
+	sp := (extrasAt - arch.Addr(8*len(words))) &^ 15
+
+	low := min((sp - arch.PageSize).PageDown(), s.stackTop-initialStack)
+	if uint64(s.stackTop-low) > stackSize {
+		return 0, &StartError{Path: p.path, Errno: unix.E2BIG}
+	}
+	s.vmas.put(&vma{start: low, end: s.stackTop, acc: acc, growsDown: true, name: "[stack]"})
+
+	raw := make([]byte, 0, 8*len(words))
+	for _, w := range words {
+		raw = binary.LittleEndian.AppendUint64(raw, w)
+	}
+	for _, part := range []struct {
+		at    arch.Addr
+		bytes []byte
+	}{{sp, raw}, {extrasAt, extras}, {at, blob}} {
+		if _, err := s.table().CopyOut(part.at, part.bytes); err != nil {
+			return 0, err
+		}
+	}
+	return sp, nil
+}

@@ -1,0 +1,5 @@
+package toy
+
+func Programs() map[string][]byte { return nil }
+
+const Init = "init"

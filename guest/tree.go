@@ -1,0 +1,162 @@
+package guest
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"goskas/guest/vfs"
+	"goskas/guest/wait"
+)
+
+// Mount points of the trees that every guest has.
+const (
+	devDir  = "/dev"
+	procDir = "/proc"
+	toyDir  = "/toy"
+)
+
+// tmpDirs are writable trees of their own.
+var tmpDirs = []string{"/tmp", "/run", "/dev/shm"}
+
+// buildTree makes the guest's tree of files:
+//
+//	/             the host's Config.Root, read-only, or an empty writable tree
+//	/tmp, /run,
+//	/dev/shm      writable
+//	/toy          Config.Files
+//	/dev, /proc   devices and what the kernel tells of itself
+func (k *Kernel) buildTree() error {
+	var root vfs.Node
+	id := uint64(1)
+	newTmp := func() vfs.Node {
+		id++
+		return vfs.NewTmp(id, k.cfg.TmpSize).Root()
+	}
+	if k.cfg.Root != "" {
+		host, err := vfs.NewHost(k.cfg.Root)
+		if err != nil {
+			return err
+		}
+		k.host = host
+		root = host.Root()
+	} else {
+		root = newTmp()
+		for _, dir := range []string{devDir, procDir, toyDir, "/tmp", "/run"} {
+			if err := root.Mkdir(dir[1:], 0o755); err != nil {
+				return fmt.Errorf("make %s: %w", dir, err)
+			}
+		}
+	}
+	console, err := vfs.NewConsole(func(f func()) {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		f()
+	})
+	if err != nil {
+		return fmt.Errorf("console: %w", err)
+	}
+	k.tty.console = console
+	for fd, f := range []*os.File{k.cfg.Stdin, k.cfg.Stdout, k.cfg.Stderr} {
+		k.tty.std[fd] = console.File(f)
+	}
+
+	k.ns = vfs.NewNamespace(root)
+	for _, dir := range tmpDirs {
+		k.ns.Mount(dir, newTmp())
+	}
+	toy := newTmp()
+	for _, name := range slices.Sorted(maps.Keys(k.cfg.Files)) {
+		if err := placeFile(toy, name, k.cfg.Files[name]); err != nil {
+			return fmt.Errorf("place %s: %w", name, err)
+		}
+	}
+	k.ns.Mount(toyDir, toy)
+	k.ns.Mount(devDir, k.devices())
+	k.ns.Mount(procDir, k.procRoot())
+	return nil
+}
+
+// closeTree gives host descriptors back.
+func (k *Kernel) closeTree() error {
+	if k.tty.console != nil {
+		k.tty.console.Close()
+	}
+	if k.host != nil {
+		return k.host.Close()
+	}
+	return nil
+}
+
+// placeFile puts an executable file into a tree.
+func placeFile(dir vfs.Node, name string, content []byte) error {
+	for {
+		head, rest, more := strings.Cut(strings.Trim(name, "/"), "/")
+		if !more {
+			name = head
+			break
+		}
+		if err := dir.Mkdir(head, 0o755); err != nil && !errors.Is(err, unix.EEXIST) {
+			return err
+		}
+		sub, err := dir.Lookup(head)
+		if err != nil {
+			return err
+		}
+		dir, name = sub, rest
+	}
+	n, err := dir.Create(name, 0o755)
+	if err != nil {
+		return err
+	}
+	f, err := n.Open(unix.O_WRONLY)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(content, 0)
+	return errors.Join(err, f.Close())
+}
+
+// devices is /dev.
+func (k *Kernel) devices() vfs.Node {
+	nodes := vfs.Devices()
+	link := func(ino uint64, to string) vfs.Node {
+		return &vfs.Link{Ino: ino, Target: func() (string, error) { return to, nil }}
+	}
+	nodes["fd"] = link(201, "/proc/self/fd")
+	nodes["stdin"] = link(202, "/proc/self/fd/0")
+	nodes["stdout"] = link(203, "/proc/self/fd/1")
+	nodes["stderr"] = link(204, "/proc/self/fd/2")
+	open := func(d *vfs.Device, _ int) (vfs.File, error) {
+		return &ttyFile{node: d, in: k.tty.std[0], out: k.tty.std[1]}, nil
+	}
+	// Numbers: Documentation/admin-guide/devices.txt, major 5.
+	nodes["tty"] = &vfs.Device{Ino: 205, Rdev: unix.Mkdev(5, 0), OpenFn: open}
+	nodes["console"] = &vfs.Device{Ino: 206, Rdev: unix.Mkdev(5, 1), OpenFn: open}
+	return vfs.Entries(200, nodes)
+}
+
+// ttyFile is /dev/tty: reading is standard input, writing standard output.
+type ttyFile struct {
+	vfs.NoFile
+	node    *vfs.Device
+	in, out vfs.File
+}
+
+func (f *ttyFile) Stat() (vfs.Stat, error)            { return f.node.Stat() }
+func (f *ttyFile) Read(p []byte) (int, error)         { return f.in.Read(p) }
+func (f *ttyFile) Write(p []byte) (int, error)        { return f.out.Write(p) }
+func (f *ttyFile) Ioctl(cmd uint32, arg []byte) error { return f.in.Ioctl(cmd, arg) }
+func (f *ttyFile) Queue() *wait.Queue                 { return f.in.Queue() }
+
+func (f *ttyFile) Ready() int16 {
+	const write = unix.POLLOUT | pollWrNorm
+	return f.in.Ready()&^write | f.out.Ready()&write
+}
+
+const pollWrNorm = 0x100 // POLLWRNORM (asm-generic/poll.h)

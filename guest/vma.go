@@ -1,0 +1,203 @@
+package guest
+
+import (
+	"github.com/tidwall/btree"
+
+	"goskas/arch"
+	"goskas/guest/vfs"
+	"goskas/physmem"
+)
+
+// vma is a range of addresses with one set of rights and one kind of content.
+type vma struct {
+	start, end arch.Addr
+	acc        arch.Access
+	// growsDown marks a stack, which faults just below it extend.
+	growsDown bool
+	// file is what private pages start out as, nil for zeros. The byte at
+	// start is at offset in the file.
+	file   *fileMapping
+	offset uint64
+	// shared is the memory of a MAP_SHARED mapping; the page at start is
+	// its page sharedPage.
+	shared     *sharedMemory
+	sharedPage uint64
+	name       string // for /proc/pid/maps
+}
+
+// fileMapping is an open file that VMAs show. It lives as long as one of them.
+type fileMapping struct {
+	open *vfs.OpenFile
+	path string
+	// limit ends the file as far as this mapping is concerned: an ELF
+	// segment's bytes behind its part of the file are zero.
+	limit uint64
+	key   cacheKey // for pages whose content cannot change; zero for none
+	refs  int
+}
+
+func (f *fileMapping) ref() *fileMapping {
+	if f != nil {
+		f.refs++
+	}
+	return f
+}
+
+func (f *fileMapping) unref() {
+	if f == nil {
+		return
+	}
+	if f.refs--; f.refs == 0 {
+		_ = f.open.Unref() // the mapping is gone: nobody is left to be told
+	}
+}
+
+// sharedMemory is an anonymous MAP_SHARED object: its pages belong to every
+// process that has it mapped.
+type sharedMemory struct {
+	pages map[uint64]physmem.PFN
+	refs  int
+}
+
+func (m *sharedMemory) ref() *sharedMemory {
+	if m != nil {
+		m.refs++
+	}
+	return m
+}
+
+func (m *sharedMemory) unref(mem *physmem.Memory) {
+	if m == nil {
+		return
+	}
+	if m.refs--; m.refs == 0 {
+		for _, pfn := range m.pages {
+			mem.Unref(pfn)
+		}
+	}
+}
+
+// fileOffset is where the page at a lies in the VMA's file.
+func (v *vma) fileOffset(a arch.Addr) uint64 { return v.offset + uint64(a-v.start) }
+
+// page is the number of the page at a in the VMA's shared memory.
+func (v *vma) page(a arch.Addr) uint64 { return v.sharedPage + uint64(a-v.start)>>arch.PageShift }
+
+// split makes a copy of v that starts at a, and ends v there.
+func (v *vma) split(a arch.Addr) *vma {
+	w := *v
+	w.start = a
+	w.offset = v.fileOffset(a)
+	w.sharedPage = v.page(a)
+	w.growsDown = false
+	w.file.ref()
+	w.shared.ref()
+	v.end = a
+	return &w
+}
+
+// continues reports whether w goes on where v ends, so that the two can be one.
+func (v *vma) continues(w *vma) bool {
+	return v.end == w.start && v.acc == w.acc && v.file == w.file && v.shared == w.shared &&
+		!v.growsDown && !w.growsDown && v.name == w.name &&
+		(v.file == nil || v.fileOffset(v.end) == w.offset) &&
+		(v.shared == nil || v.page(v.end) == w.sharedPage)
+}
+
+// vmas are a space's VMAs by start address; they do not overlap.
+type vmas struct {
+	tree btree.Map[arch.Addr, *vma]
+}
+
+// at finds the VMA that contains a.
+func (m *vmas) at(a arch.Addr) *vma {
+	var found *vma
+	m.tree.Descend(a, func(_ arch.Addr, v *vma) bool {
+		found = v
+		return false
+	})
+	if found == nil || a >= found.end {
+		return nil
+	}
+	return found
+}
+
+// next finds the first VMA that ends above a.
+func (m *vmas) next(a arch.Addr) *vma {
+	if v := m.at(a); v != nil {
+		return v
+	}
+	var found *vma
+	m.tree.Ascend(a, func(_ arch.Addr, v *vma) bool {
+		found = v
+		return false
+	})
+	return found
+}
+
+// in lists the VMAs that overlap [start, end), in order.
+func (m *vmas) in(start, end arch.Addr) []*vma {
+	var list []*vma
+	for v := m.next(start); v != nil && v.start < end; v = m.next(v.end) {
+		list = append(list, v)
+	}
+	return list
+}
+
+func (m *vmas) put(v *vma)    { m.tree.Set(v.start, v) }
+func (m *vmas) delete(v *vma) { m.tree.Delete(v.start) }
+
+// isolate splits VMAs so that none crosses start or end, and lists those that
+// lie in between.
+func (m *vmas) isolate(start, end arch.Addr) []*vma {
+	for _, a := range []arch.Addr{start, end} {
+		if v := m.at(a); v != nil && v.start < a {
+			m.put(v.split(a))
+		}
+	}
+	return m.in(start, end)
+}
+
+// merge joins neighbours around [start, end] that have become alike.
+func (m *vmas) merge(mem *physmem.Memory, start, end arch.Addr) {
+	v := m.at(start - 1)
+	if v == nil {
+		v = m.next(start)
+	}
+	for v != nil && v.start <= end {
+		w := m.next(v.end)
+		if w == nil || !v.continues(w) {
+			v = w
+			continue
+		}
+		m.delete(w)
+		v.end = w.end
+		w.file.unref()
+		w.shared.unref(mem)
+	}
+}
+
+// gap finds the highest free range of a length between low and high.
+func (m *vmas) gap(low, high arch.Addr, length uint64) (arch.Addr, bool) {
+	top := high
+	var found arch.Addr
+	ok := false
+	fits := func(bottom arch.Addr) bool {
+		bottom = max(bottom, low)
+		if top > bottom && uint64(top-bottom) >= length {
+			found, ok = top-arch.Addr(length), true
+		}
+		return ok
+	}
+	m.tree.Descend(high, func(_ arch.Addr, v *vma) bool {
+		if v.end <= high && fits(v.end) {
+			return false
+		}
+		top = min(top, v.start)
+		return top > low
+	})
+	if !ok {
+		fits(low)
+	}
+	return found, ok
+}
