@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"strings"
 
 	"goskas/arch"
 	"goskas/guest/loader"
@@ -207,4 +208,29 @@ func (s *Space) mapImage(p *program, bias arch.Addr) error {
 		}
 	}
 	return nil
+}
+
+// lookPath finds a program by name the way a shell does: in the directories of
+// PATH. A name with a slash, or that is nowhere, is returned as it is.
+func (k *Kernel) lookPath(t *Task, name string, env []string) string {
+	if name == "" || strings.Contains(name, "/") {
+		return name
+	}
+	for _, e := range env {
+		dirs, ok := strings.CutPrefix(e, "PATH=")
+		if !ok {
+			continue
+		}
+		for _, dir := range strings.Split(dirs, ":") {
+			path := dir + "/" + name
+			d, err := k.ns.Walk(t.fs.cwd, path, true)
+			if err != nil {
+				continue
+			}
+			if st, err := d.Node.Stat(); err == nil && st.Type() == unix.S_IFREG && st.Mode&0o111 != 0 {
+				return path
+			}
+		}
+	}
+	return name
 }

@@ -172,7 +172,7 @@ func (k *Kernel) Close() error {
 // now is the time since the host's boot, the guest's CLOCK_MONOTONIC.
 func (k *Kernel) now() time.Duration { return k.clock.Now() }
 
-// Run starts path as process 1 and returns its exit status when it is over, as
+// Run starts path (looked up in env's PATH if it has no slash) as process 1 and returns its exit status when it is over, as
 // a shell would say it: 128 plus the signal if one killed it. Whatever other
 // processes are left then are killed. The error says that the program could
 // not be started (errors.Is finds its unix.Errno), that the context ended, or
@@ -225,7 +225,7 @@ func (k *Kernel) boot(path string, argv, env []string) error {
 		k.halt()
 		return fmt.Errorf("start process 1: %w", err)
 	}
-	if errno := k.exec(t, path, argv, env); errno != 0 {
+	if errno := k.execFile(t, k.lookPath(t, path, env), argv, env); errno != 0 {
 		why := k.startErr
 		k.halt()
 		if why == nil {
@@ -233,6 +233,7 @@ func (k *Kernel) boot(path string, argv, env []string) error {
 		}
 		return why
 	}
+	k.traceBoot(t, path, argv, env)
 	k.running = true
 	k.enqueue(t)
 	return nil

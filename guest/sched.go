@@ -50,7 +50,9 @@ func (k *Kernel) nextTask() *Task {
 		}
 		k.idlers++
 		k.setAlarm()
+		since := k.now()
 		k.idle.Wait()
+		k.stats.idleTime += k.now() - since
 		k.idlers--
 	}
 	return nil

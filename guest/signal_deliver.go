@@ -86,13 +86,13 @@ func (k *Kernel) leaveCall(t *Task, act sigAction) {
 	if !t.call.active {
 		return
 	}
+	k.traceInterrupted(t, t.call.restart)
 	again := t.call.restart == errRestartNoIntr ||
 		t.call.restart == errRestartSys && act.flags&saRestart != 0
 	if !again {
 		k.endCall(t, 0, unix.EINTR)
 		return
 	}
-	k.traceRestart(t)
 	nr := t.call.nr
 	t.call = call{}
 	k.arch.Restart(&t.regs, nr)
@@ -186,11 +186,14 @@ func sysRtSigreturn(t *Task, _ args) (int64, unix.Errno) {
 		}
 		return nil
 	})
-	t.k.traceExit(t, 0)
 	if err != nil {
+		t.k.traceGone(t)
 		t.force(kernelSignal(int(unix.SIGSEGV)))
 		return 0, errNeverReturns
 	}
+	// The result register is the one that numbers a call.
+	result, _ := t.k.arch.Syscall(&t.regs)
+	t.k.traceReturn(t, ret.Mask, int64(result))
 	t.setBlocked(ret.Mask)
 	t.altBase, t.altSize, t.altFlags = ret.AltBase, ret.AltSize, ret.AltFlags
 	return 0, errNeverReturns

@@ -14,8 +14,11 @@ type counters struct {
 	MinorFaults, CowFaults, FileFaults uint64
 	Switches, Forks, Execs, Signals    uint64
 	StubDeaths                         uint64
-	calls                              [numCounted]uint64
-	unknown                            map[uint64]uint64
+	// vcpuTime is how long vCPUs have lived; guestTime and idleTime are
+	// parts of it, the rest is the monitor's.
+	vcpuTime, guestTime, idleTime time.Duration
+	calls                         [numCounted]uint64
+	unknown                       map[uint64]uint64
 }
 
 // Stats is what a machine has done so far.
@@ -56,8 +59,9 @@ func (k *Kernel) Stats() Stats {
 		MinorFaults: c.MinorFaults, CowFaults: c.CowFaults, FileFaults: c.FileFaults,
 		Switches: c.Switches, Forks: c.Forks, Execs: c.Execs, Signals: c.Signals,
 		StubDeaths: c.StubDeaths,
-		Calls:      make(map[string]uint64),
-		Unknown:    maps.Clone(c.unknown),
+		GuestTime:  c.guestTime, IdleTime: c.idleTime, MonitorTime: c.vcpuTime - c.guestTime - c.idleTime,
+		Calls:   make(map[string]uint64),
+		Unknown: maps.Clone(c.unknown),
 	}
 	for nr, n := range c.calls {
 		if n > 0 && nr < len(table) && table[nr].fn != nil {

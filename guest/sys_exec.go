@@ -78,8 +78,14 @@ func (t *Task) execve(path string, argvAt, envpAt arch.Addr) (int64, unix.Errno)
 // execFile is exec with scripts: a file that starts with #! is run by the
 // program named there.
 func (k *Kernel) execFile(t *Task, path string, argv, envp []string) unix.Errno {
+	asked := path
 	for range maxInterp {
 		e := k.exec(t, path, argv, envp)
+		if e == 0 {
+			// The name is the one asked for, not what a link leads to
+			// or the interpreter's: busybox looks at it.
+			t.setComm(asked)
+		}
 		if e != unix.ENOEXEC || t.fatal != 0 {
 			return e
 		}

@@ -3,7 +3,8 @@ package guest
 import (
 	"fmt"
 	"io"
-	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"goskas/arch"
 	"goskas/guest/strace"
@@ -34,8 +35,8 @@ func (t *Task) ReadMemory(a uint64, p []byte) int {
 	return n
 }
 
-// write puts text out as the start of a line of t.
-func (tr *tracer) write(t *Task, text string) {
+// write puts text out as the start of a line of t and returns its length.
+func (tr *tracer) write(t *Task, text string) int {
 	if tr.open != nil {
 		tr.open.trace.cut = true
 		_, _ = io.WriteString(tr.out, " <unfinished ...>\n")
@@ -45,6 +46,7 @@ func (tr *tracer) write(t *Task, text string) {
 		text = fmt.Sprintf("[pid %5d] %s", t.pid, text)
 	}
 	_, _ = io.WriteString(tr.out, text)
+	return len(text)
 }
 
 // line puts a whole line out.
@@ -59,8 +61,8 @@ func (tr *tracer) end(t *Task, rest func(width int) string) {
 		_, _ = io.WriteString(tr.out, rest(c.width)+"\n")
 		return
 	}
-	resumed := fmt.Sprintf("<... %s resumed>", c.call.Name())
-	tr.line(t, resumed+strings.TrimPrefix(rest(len(resumed)), ", "))
+	w := tr.write(t, fmt.Sprintf("<... %s resumed>", c.call.Name()))
+	_, _ = io.WriteString(tr.out, rest(w)+"\n")
 }
 
 func (k *Kernel) traceEnter(t *Task) {
@@ -69,8 +71,7 @@ func (k *Kernel) traceEnter(t *Task) {
 		return
 	}
 	c := strace.Enter(t.call.nr, t.call.args, t)
-	tr.write(t, c.Text)
-	t.trace = tracedCall{call: c, width: len(c.Text)}
+	t.trace = tracedCall{call: c, width: tr.write(t, c.Text)}
 	tr.open = t
 }
 
@@ -81,17 +82,35 @@ func (k *Kernel) traceExit(t *Task, result int64) {
 	}
 }
 
-// traceRestart says that a handler runs before t's call starts again.
-func (k *Kernel) traceRestart(t *Task) {
+// traceInterrupted says that a handler runs before t's call ends or starts
+// again.
+func (k *Kernel) traceInterrupted(t *Task, code unix.Errno) {
 	if c := t.trace.call; k.tracer != nil && c != nil {
-		k.tracer.end(t, func(w int) string { return c.Interrupted(t, w) })
+		k.tracer.end(t, func(w int) string { return c.Interrupted(code, t, w) })
+	}
+}
+
+// traceReturn prints the end of rt_sigreturn.
+func (k *Kernel) traceReturn(t *Task, mask uint64, result int64) {
+	if c := t.trace.call; k.tracer != nil && c != nil {
+		c.Args[0] = mask
+		k.traceExit(t, result)
 	}
 }
 
 // traceGone ends the line of a call that does not return.
 func (k *Kernel) traceGone(t *Task) {
 	if c := t.trace.call; k.tracer != nil && c != nil {
-		k.tracer.end(t, c.Gone)
+		k.tracer.end(t, func(w int) string { return c.Gone(t, w) })
+	}
+}
+
+// traceBoot prints the execve of process 1.
+func (k *Kernel) traceBoot(t *Task, path string, argv, env []string) {
+	if k.tracer != nil {
+		// Above the stack pointer: argc, the arguments, a null.
+		envp := uint64(k.arch.SP(&t.regs)) + 8*uint64(len(argv)+2)
+		k.tracer.line(t, strace.Execve(path, argv, envp, len(env)))
 	}
 }
 

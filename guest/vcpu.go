@@ -19,6 +19,8 @@ func (k *Kernel) vcpu(id int) error {
 	defer v.Close()
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	start := k.now()
+	defer func() { k.stats.vcpuTime += k.now() - start }()
 	for {
 		t := k.nextTask()
 		if t == nil {
@@ -68,6 +70,7 @@ func (k *Kernel) enterGuest(v *skas.VCPU, t *Task) {
 	k.mu.Lock()
 	t.kernelSince = k.now()
 	t.utime += t.kernelSince - in
+	k.stats.guestTime += t.kernelSince - in
 
 	if err != nil {
 		k.runFailed(t, err)

@@ -24,14 +24,14 @@ const (
 
 // rig is a monitor with one vCPU, and what tests need to run code on it.
 type rig struct {
-	t    *testing.T
+	t    testing.TB
 	mem  *physmem.Memory
 	arch *amd64.Arch
 	mon  *Monitor
 	vcpu *VCPU
 }
 
-func newRig(t *testing.T, hz int) *rig {
+func newRig(t testing.TB, hz int) *rig {
 	t.Helper()
 	mem, err := physmem.New(16 << 20)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"goskas/guest"
 )
@@ -32,7 +33,7 @@ func printStats(w io.Writer, s guest.Stats, asJSON bool) error {
 	row("switches", "%d between tasks, %d of extended state", s.Switches, k.Switches)
 	row("ticks", "%d forwarded to stubs", k.TicksForwarded)
 	row("memory", "%d frames in use at the end, %d at most, of %d", s.Memory.InUse, s.Memory.Peak, s.Memory.Total)
-	row("time", "%v in guest code, %v in the monitor, %v idle", s.GuestTime, s.MonitorTime, s.IdleTime)
+	row("time", "%v in guest code, %v in the monitor, %v idle", rounded(s.GuestTime), rounded(s.MonitorTime), rounded(s.IdleTime))
 	row("calls", "%s", mostFrequent(s.Calls, 8))
 	if len(s.Unknown) > 0 {
 		var unknown []string
@@ -69,4 +70,15 @@ func mostFrequent(counts map[string]uint64, n int) string {
 		out = append(out, fmt.Sprintf("%s %d", name, counts[name]))
 	}
 	return strings.Join(out, ", ")
+}
+
+// rounded keeps three digits or so.
+func rounded(d time.Duration) time.Duration {
+	switch {
+	case d > time.Second:
+		return d.Round(10 * time.Millisecond)
+	case d > time.Millisecond:
+		return d.Round(10 * time.Microsecond)
+	}
+	return d
 }

@@ -224,11 +224,11 @@ func ioctlArg(s *state, i int) string {
 	return hex(s, i)
 }
 
-func hexResult(s *state) string   { return fmt.Sprintf("%#x", uint64(s.result)) }
+func hexResult(s *state) string   { return hexText(uint64(s.result)) }
 func octalResult(s *state) string { return mode(uint32(s.result)) }
 
-// pollResult says what poll was woken for.
-func pollResult(s *state) string {
+// selectResult is a count of descriptors.
+func selectResult(s *state) string {
 	if s.result == 0 {
 		return "0 (Timeout)"
 	}

@@ -38,9 +38,17 @@ func out(ps []param, fs ...format) []param {
 func dec(s *state, i int) string   { return fmt.Sprint(int32(s.args[i])) }
 func dec64(s *state, i int) string { return fmt.Sprint(int64(s.args[i])) }
 func size(s *state, i int) string  { return fmt.Sprint(s.args[i]) }
-func hex(s *state, i int) string   { return fmt.Sprintf("%#x", s.args[i]) }
+func hex(s *state, i int) string   { return hexText(s.args[i]) }
 func octal(s *state, i int) string { return mode(uint32(s.args[i])) }
 func ptr(s *state, i int) string   { return pointer(s.args[i]) }
+
+// hexText is a number in hex, 0 for 0.
+func hexText(v uint64) string {
+	if v == 0 {
+		return "0"
+	}
+	return fmt.Sprintf("%#x", v)
+}
 
 func pointer(a uint64) string {
 	if a == 0 {
@@ -133,6 +141,26 @@ func outBuf(s *state, i int) string {
 		return pointer(s.args[i])
 	}
 	return s.buffer(s.args[i], uint64(s.result))
+}
+
+// outHex is outBuf for bytes that are no text.
+func outHex(s *state, i int) string {
+	if s.failed() {
+		return pointer(s.args[i])
+	}
+	n := min(s.result, maxString)
+	p := s.read(s.args[i], int(n))
+	if int64(len(p)) < n {
+		return pointer(s.args[i])
+	}
+	var b strings.Builder
+	for _, c := range p {
+		fmt.Fprintf(&b, `\x%02x`, c)
+	}
+	if s.result > maxString {
+		return `"` + b.String() + `"...`
+	}
+	return `"` + b.String() + `"`
 }
 
 // outString is a buffer with a zero-terminated string, if the call succeeded.
@@ -263,6 +291,10 @@ func environ(s *state, i int) string {
 			break
 		}
 	}
+	return envText(a, n)
+}
+
+func envText(a uint64, n int) string {
 	plural := "s"
 	if n == 1 {
 		plural = ""

@@ -17,9 +17,11 @@ type Memory interface {
 type Call struct {
 	Text string // what is to be printed at entry: name, "(", first arguments
 
+	// Args may be changed before Exit, where only the end of the call
+	// tells them (rt_sigreturn).
+	Args [6]uint64
+
 	def  *def
-	nr   uint64
-	args [6]uint64
 	next int // first parameter that Text does not have
 }
 
@@ -64,15 +66,22 @@ func Name(nr uint64) string {
 
 // Enter describes a call at its start.
 func Enter(nr uint64, args [6]uint64, mem Memory) *Call {
-	c := &Call{def: defs[nr], nr: nr, args: args}
+	c := &Call{def: defs[nr], Args: args}
 	if c.def == nil {
 		c.def = &def{name: Name(nr), params: in(hex, hex, hex, hex, hex, hex)}
 	}
 	var b strings.Builder
 	b.WriteString(c.def.name + "(")
 	s := &state{args: args, mem: mem}
-	for c.next < len(c.def.params) && !c.def.params[c.next].out {
-		c.print(&b, s)
+	for c.next < len(c.def.params) {
+		// Whether a parameter is there at all is known now.
+		if p := c.def.params[c.next]; p.out && p.fmt(s, c.next) != omit {
+			if c.next > 0 {
+				b.WriteString(", ")
+			}
+			break
+		}
+		c.print(&b, s, 0)
 	}
 	c.Text = b.String()
 	return c
@@ -81,18 +90,32 @@ func Enter(nr uint64, args [6]uint64, mem Memory) *Call {
 // Name is the name of the call.
 func (c *Call) Name() string { return c.def.name }
 
-// print writes the next parameter.
-func (c *Call) print(b *strings.Builder, s *state) {
+// print writes the next parameter; the one numbered first needs no comma.
+func (c *Call) print(b *strings.Builder, s *state, first int) {
 	i := c.next
 	c.next++
 	text := c.def.params[i].fmt(s, i)
 	if text == omit {
 		return
 	}
-	if i > 0 {
+	if i > first {
 		b.WriteString(", ")
 	}
 	b.WriteString(text)
+}
+
+// rest writes the parameters that Text does not have, and the parenthesis.
+func (c *Call) rest(s *state, width int) *strings.Builder {
+	var b strings.Builder
+	for first := c.next; c.next < len(c.def.params); {
+		c.print(&b, s, first)
+	}
+	b.WriteByte(')')
+	if n := resultColumn - width - b.Len(); n > 0 {
+		b.WriteString(strings.Repeat(" ", n))
+	}
+	b.WriteString(" = ")
+	return &b
 }
 
 // resultColumn is where strace puts the equals sign.
@@ -101,52 +124,55 @@ const resultColumn = 39
 // Exit is the rest of the line, the result included. width is how much of the
 // line has been printed, for the alignment of the result.
 func (c *Call) Exit(result int64, mem Memory, width int) string {
-	var b strings.Builder
-	s := &state{args: c.args, mem: mem, done: true, result: result}
-	for c.next < len(c.def.params) {
-		c.print(&b, s)
-	}
-	b.WriteByte(')')
-	pad(&b, width)
-	b.WriteString(" = ")
+	s := &state{args: c.Args, mem: mem, done: true, result: result}
+	b := c.rest(s, width)
 	switch {
 	case isErrno(result):
 		b.WriteString(errnoText(unix.Errno(-result)))
 	case c.def.result != nil:
 		b.WriteString(c.def.result(s))
 	default:
-		fmt.Fprintf(&b, "%d", result)
+		fmt.Fprintf(b, "%d", result)
 	}
 	return b.String()
 }
 
 // Gone is the rest of the line of a call that never returns.
-func (c *Call) Gone(width int) string {
-	var b strings.Builder
-	b.WriteByte(')')
-	pad(&b, width)
-	b.WriteString(" = ?")
-	return b.String()
+func (c *Call) Gone(mem Memory, width int) string {
+	s := &state{args: c.Args, mem: mem, done: true, result: -int64(unix.EINTR)}
+	return c.rest(s, width).String() + "?"
 }
 
-// Interrupted is the rest of the line of a call that a signal ended and that
-// may start again.
-func (c *Call) Interrupted(mem Memory, width int) string {
-	var b strings.Builder
-	s := &state{args: c.args, mem: mem, done: true, result: -int64(unix.EINTR)}
-	for c.next < len(c.def.params) {
-		c.print(&b, s)
-	}
-	b.WriteByte(')')
-	pad(&b, width)
-	b.WriteString(" = ? ERESTARTSYS (To be restarted if SA_RESTART is set)")
-	return b.String()
+// restarts says what becomes of a call that a signal interrupted, by the
+// kernel's internal code (linux/errno.h).
+var restarts = map[unix.Errno]string{
+	512: "ERESTARTSYS (To be restarted if SA_RESTART is set)",
+	513: "ERESTARTNOINTR (To be restarted)",
+	514: "ERESTARTNOHAND (To be restarted if no handler)",
+	516: "ERESTART_RESTARTBLOCK (Interrupted by signal)",
 }
 
-func pad(b *strings.Builder, width int) {
-	if n := resultColumn - width - b.Len(); n > 0 {
-		b.WriteString(strings.Repeat(" ", n))
+// Interrupted is the rest of the line of a call that a signal interrupted.
+func (c *Call) Interrupted(code unix.Errno, mem Memory, width int) string {
+	s := &state{args: c.Args, mem: mem, done: true, result: -int64(unix.EINTR)}
+	return c.rest(s, width).String() + "? " + restarts[code]
+}
+
+// Execve is the line of the first execve, which nobody called.
+func Execve(path string, argv []string, envp uint64, env int) string {
+	quoted := make([]string, 0, len(argv))
+	for i, a := range argv {
+		if i == maxElems {
+			quoted = append(quoted, "...")
+			break
+		}
+		text := quote([]byte(a[:min(len(a), maxString)]))
+		if len(a) > maxString {
+			text += "..."
+		}
+		quoted = append(quoted, text)
 	}
+	return fmt.Sprintf("execve(%s, [%s], %s) = 0", quote([]byte(path)), strings.Join(quoted, ", "), envText(envp, env))
 }
 
 // errnoText is "-1 ENOENT (No such file or directory)".
@@ -211,7 +237,10 @@ func Stopped(sig int) string { return fmt.Sprintf("--- stopped by %s ---", Signa
 
 // SignalName is SIGINT or SIGRT_3.
 func SignalName(no int) string {
-	if no >= 32 && no <= 64 {
+	if no == 32 {
+		return "SIGRTMIN"
+	}
+	if no > 32 && no <= 64 {
 		return fmt.Sprintf("SIGRT_%d", no-32)
 	}
 	if name := unix.SignalName(unix.Signal(no)); name != "" {

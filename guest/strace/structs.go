@@ -142,18 +142,20 @@ var sysinfo = structure(112, func(_ *state, p []byte) string {
 		le.Uint64(p), le.Uint64(p[8:]), le.Uint64(p[16:]), le.Uint64(p[24:]), le.Uint64(p[32:]), le.Uint64(p[40:]))
 })
 
-var rlimit = structure(16, func(_ *state, p []byte) string {
-	return fmt.Sprintf("{rlim_cur=%s, rlim_max=%s}", limit(le.Uint64(p)), limit(le.Uint64(p[8:])))
-})
-
-func limit(v uint64) string {
-	switch {
-	case v == ^uint64(0):
-		return "RLIM_INFINITY"
-	case v >= 1<<10 && v%(1<<10) == 0:
-		return fmt.Sprintf("%d*1024", v>>10)
-	}
-	return fmt.Sprint(v)
+// rlimit prints limits; the name of no limit depends on the call.
+func rlimit(infinity string) format {
+	return structure(16, func(_ *state, p []byte) string {
+		limit := func(v uint64) string {
+			switch {
+			case v == ^uint64(0):
+				return infinity
+			case v > 1<<10 && v%(1<<10) == 0:
+				return fmt.Sprintf("%d*1024", v>>10)
+			}
+			return fmt.Sprint(v)
+		}
+		return fmt.Sprintf("{rlim_cur=%s, rlim_max=%s}", limit(le.Uint64(p)), limit(le.Uint64(p[8:])))
+	})
 }
 
 var winsize = structure(8, func(_ *state, p []byte) string {
@@ -255,20 +257,45 @@ func iovec(filled bool) format {
 
 // pollfds is the array of poll, its length the next argument.
 func pollfds(s *state, i int) string {
-	a := s.args[i]
-	var list []string
-	for k := range min(s.args[i+1], maxElems) {
-		p := s.read(a+8*k, 8)
-		if len(p) < 8 {
-			return pointer(a)
-		}
-		text := fmt.Sprintf("{fd=%d, events=%s", int32(le.Uint32(p)), flagText(uint64(le.Uint16(p[4:])), pollFlags, "0"))
-		if rev := le.Uint16(p[6:]); s.done && s.result > 0 && rev != 0 {
-			text += ", revents=" + flagText(uint64(rev), pollFlags, "0")
-		}
-		list = append(list, text+"}")
+	list, ok := s.eachPollfd(func(fd int32, events, _ uint16) string {
+		return fmt.Sprintf("{fd=%d, events=%s}", fd, flagText(uint64(events), pollFlags, "0"))
+	})
+	if !ok {
+		return pointer(s.args[i])
 	}
-	return "[" + strings.Join(list, ", ") + "]"
+	return list
+}
+
+// pollResult is the count, and what was found.
+func pollResult(s *state) string {
+	if s.result == 0 {
+		return "0 (Timeout)"
+	}
+	list, ok := s.eachPollfd(func(fd int32, _, revents uint16) string {
+		if revents == 0 {
+			return ""
+		}
+		return fmt.Sprintf("{fd=%d, revents=%s}", fd, flagText(uint64(revents), pollFlags, "0"))
+	})
+	if !ok {
+		return fmt.Sprint(s.result)
+	}
+	return fmt.Sprintf("%d (%s)", s.result, list)
+}
+
+// eachPollfd joins what show makes of the elements of poll's array.
+func (s *state) eachPollfd(show func(fd int32, events, revents uint16) string) (text string, ok bool) {
+	var list []string
+	for k := range min(s.args[1], maxElems) {
+		p := s.read(s.args[0]+8*k, 8)
+		if len(p) < 8 {
+			return "", false
+		}
+		if t := show(int32(le.Uint32(p)), le.Uint16(p[4:]), le.Uint16(p[6:])); t != "" {
+			list = append(list, t)
+		}
+	}
+	return "[" + strings.Join(list, ", ") + "]", true
 }
 
 // fdset is a set of select, its size the first argument.

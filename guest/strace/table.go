@@ -81,10 +81,10 @@ var defs = map[uint64]*def{
 	unix.SYS_UMASK:      {name: "umask", params: in(octal), result: octalResult},
 
 	// Waiting for files.
-	unix.SYS_POLL:     {name: "poll", params: out(nil, pollfds, size, dec), result: pollResult},
-	unix.SYS_PPOLL:    {name: "ppoll", params: out(nil, pollfds, size, timespec, sigset, size), result: pollResult},
-	unix.SYS_SELECT:   {name: "select", params: in(dec, fdset, fdset, fdset, timeval), result: pollResult},
-	unix.SYS_PSELECT6: {name: "pselect6", params: in(dec, fdset, fdset, fdset, timespec, ptr), result: pollResult},
+	unix.SYS_POLL:     {name: "poll", params: in(pollfds, size, dec), result: pollResult},
+	unix.SYS_PPOLL:    {name: "ppoll", params: in(pollfds, size, timespec, sigset, size), result: pollResult},
+	unix.SYS_SELECT:   {name: "select", params: in(dec, fdset, fdset, fdset, timeval), result: selectResult},
+	unix.SYS_PSELECT6: {name: "pselect6", params: in(dec, fdset, fdset, fdset, timespec, ptr), result: selectResult},
 
 	// Memory.
 	unix.SYS_MMAP:     {name: "mmap", params: in(ptr, size, flags(protFlags, "PROT_NONE"), flags(mmapFlags, "0"), dec, offset), result: hexResult},
@@ -124,7 +124,7 @@ var defs = map[uint64]*def{
 	unix.SYS_GETPGRP:           {name: "getpgrp"},
 	unix.SYS_GETSID:            {name: "getsid", params: in(dec)},
 	unix.SYS_SETSID:            {name: "setsid"},
-	unix.SYS_PRCTL:             {name: "prctl", params: in(value(prctls), prctlArg)},
+	unix.SYS_PRCTL:             {name: "prctl", params: out(in(value(prctls)), prctlArg)},
 	unix.SYS_ARCH_PRCTL:        {name: "arch_prctl", params: in(value(archCodes), hex)},
 	unix.SYS_SET_TID_ADDRESS:   {name: "set_tid_address", params: in(ptr)},
 	unix.SYS_SET_ROBUST_LIST:   {name: "set_robust_list", params: in(ptr, size)},
@@ -135,9 +135,9 @@ var defs = map[uint64]*def{
 	unix.SYS_SCHED_SETAFFINITY: {name: "sched_setaffinity", params: in(dec, size, ptr)},
 	unix.SYS_GETCPU:            {name: "getcpu", params: in(ptr, ptr, ptr)},
 	unix.SYS_PERSONALITY:       {name: "personality", params: in(hex)},
-	unix.SYS_GETRLIMIT:         {name: "getrlimit", params: out(in(value(resources)), rlimit)},
-	unix.SYS_SETRLIMIT:         {name: "setrlimit", params: in(value(resources), rlimit)},
-	unix.SYS_PRLIMIT64:         {name: "prlimit64", params: out(in(dec, value(resources), rlimit), rlimit)},
+	unix.SYS_GETRLIMIT:         {name: "getrlimit", params: out(in(value(resources)), rlimit("RLIM_INFINITY"))},
+	unix.SYS_SETRLIMIT:         {name: "setrlimit", params: in(value(resources), rlimit("RLIM_INFINITY"))},
+	unix.SYS_PRLIMIT64:         {name: "prlimit64", params: out(in(dec, value(resources), rlimit("RLIM64_INFINITY")), rlimit("RLIM64_INFINITY"))},
 	unix.SYS_GETRUSAGE:         {name: "getrusage", params: out(in(value(rusageWho)), rusage)},
 
 	// Signals.
@@ -149,7 +149,7 @@ var defs = map[uint64]*def{
 	unix.SYS_RT_SIGPENDING:   {name: "rt_sigpending", params: out(nil, sigset, size)},
 	unix.SYS_RT_SIGSUSPEND:   {name: "rt_sigsuspend", params: in(sigset, size)},
 	unix.SYS_RT_SIGTIMEDWAIT: {name: "rt_sigtimedwait", params: out(in(sigset), siginfo, timespec, size)},
-	unix.SYS_RT_SIGRETURN:    {name: "rt_sigreturn"},
+	unix.SYS_RT_SIGRETURN:    {name: "rt_sigreturn", params: out(nil, returnMask)},
 	unix.SYS_RT_SIGQUEUEINFO: {name: "rt_sigqueueinfo", params: in(dec, signal, siginfo)},
 	unix.SYS_SIGALTSTACK:     {name: "sigaltstack", params: out(in(stack), stack)},
 	unix.SYS_PAUSE:           {name: "pause"},
@@ -168,7 +168,7 @@ var defs = map[uint64]*def{
 	unix.SYS_TIMES:           {name: "times", params: out(nil, ptr)},
 	unix.SYS_UNAME:           {name: "uname", params: out(nil, uname)},
 	unix.SYS_SYSINFO:         {name: "sysinfo", params: out(nil, sysinfo)},
-	unix.SYS_GETRANDOM:       {name: "getrandom", params: out(nil, outBuf, size, flags(randomFlags, "0"))},
+	unix.SYS_GETRANDOM:       {name: "getrandom", params: out(nil, outHex, size, flags(randomFlags, "0"))},
 	unix.SYS_SETHOSTNAME:     {name: "sethostname", params: in(inBuf, size)},
 
 	// Calls that programs try although this kernel has none of them.
@@ -194,7 +194,7 @@ func remapTo(s *state, i int) string {
 
 // prctlArg is the second argument of prctl, by its first.
 func prctlArg(s *state, i int) string {
-	if s.args[0] == unix.PR_SET_NAME {
+	if op := s.args[0]; op == unix.PR_SET_NAME || op == unix.PR_GET_NAME && s.done && !s.failed() {
 		return text(s, i)
 	}
 	return hex(s, i)
@@ -226,3 +226,7 @@ func restOfSleep(s *state, i int) string {
 	}
 	return pointer(s.args[i])
 }
+
+// returnMask is the signal mask that rt_sigreturn goes back to, which the
+// caller of Exit has put into the arguments.
+func returnMask(s *state, i int) string { return "{mask=" + sigsetText(s.args[i]) + "}" }
