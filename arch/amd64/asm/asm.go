@@ -45,6 +45,9 @@ type Mem struct {
 // Imm is an immediate operand.
 type Imm int64
 
+// Reads says that the operand's address depends on r.
+func (m Mem) Reads(r Reg) bool { return m.base == r || m.index == r }
+
 func (Reg) operand() {}
 func (Mem) operand() {}
 func (Imm) operand() {}
