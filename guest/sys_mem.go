@@ -1,11 +1,9 @@
 package guest
 
 import (
-	"errors"
 	"math"
 
 	"goskas/arch"
-	"goskas/mm"
 	"goskas/physmem"
 
 	"golang.org/x/sys/unix"
@@ -386,10 +384,4 @@ func (s *Space) move(from, oldSize, to, size arch.Addr) (int64, unix.Errno) {
 	s.vmas.put(v)
 	s.vmas.merge(s.k.mem, to, to+size)
 	return int64(to), 0
-}
-
-// isFault tells whether an error is the guest's own mistake.
-func isFault(err error) bool {
-	var f *mm.Fault
-	return errors.As(err, &f)
 }
