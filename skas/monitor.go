@@ -40,9 +40,8 @@ type Monitor struct {
 
 	stats counters
 
-	mu    sync.Mutex
-	mms   map[*MM]struct{} // not yet destroyed
-	vcpus int
+	mu  sync.Mutex
+	mms map[*MM]struct{} // not yet destroyed
 }
 
 // ErrClosed is returned by a monitor that has been closed.
