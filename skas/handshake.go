@@ -30,7 +30,7 @@ func (x *MM) wake() error {
 		}
 	}
 	d := x.data
-	d.Len = int32(x.queue.Len())
+	d.Len = int32(copy(d.Entries[:], x.queue.Entries()))
 	d.Err = 0
 	d.Signal = 0
 	d.Futex.Set(stubabi.InChild)

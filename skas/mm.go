@@ -79,7 +79,7 @@ func (m *Monitor) NewMM() (*MM, error) {
 		frames: frames,
 		cpu:    -1,
 	}
-	x.queue = syscallq.New(x.data, m.mem, x.runBatch)
+	x.queue = syscallq.New(syscallq.Limits{Entries: stubabi.MaxEntries, Length: 1 << 47}, m.mem, x.runBatch)
 	x.data.Futex.Set(stubabi.InChild)
 
 	fd, codeOffset := m.mem.PhysMapping(m.code)

@@ -48,15 +48,19 @@ func (s *Stats) Add(o Stats) {
 	s.MaxLen = max(s.MaxLen, o.MaxLen)
 }
 
+// Limits are what one batch of a stub can hold.
+type Limits struct {
+	Entries int    // in a batch
+	Length  uint64 // bytes in an entry, a multiple of the page size
+}
+
 // Queue is one mm's batch. Its zero value is not usable; call New.
 type Queue struct {
-	data    *stubabi.Data
 	backing Backing
 	run     func() error
+	length  uint64
 
-	// own is the monitor's copy of the entries in the shared page.
-	own  [stubabi.MaxEntries]stubabi.Entry
-	n    int
+	own  []stubabi.Entry // of the batch so far; the capacity is the limit
 	fds  [stubabi.MaxFDs]int
 	nfds int
 	err  error
@@ -64,10 +68,11 @@ type Queue struct {
 	stats Stats
 }
 
-// New makes an empty queue over a stub's data page. run has to run the batch
-// and wait until it is done; it calls Done with the outcome.
-func New(data *stubabi.Data, backing Backing, run func() error) *Queue {
-	return &Queue{data: data, backing: backing, run: run}
+// New makes an empty queue. run has to publish the batch, have the stub run it
+// and wait until that is done; it calls Done with the outcome.
+func New(limits Limits, backing Backing, run func() error) *Queue {
+	return &Queue{backing: backing, run: run, length: limits.Length,
+		own: make([]stubabi.Entry, 0, limits.Entries)}
 }
 
 // Map queues a shared mapping of frames from pfn on at [a, a+length).
@@ -79,7 +84,7 @@ func (q *Queue) Map(a arch.Addr, length uint64, acc arch.Access, pfn physmem.PFN
 	}
 	if last := q.last(); last != nil && last.Kind == stubabi.Mmap && last.Slot == slot &&
 		last.Prot == int32(acc) && last.Addr+last.Length == uint64(a) &&
-		last.Offset+last.Length == uint64(offset) {
+		last.Offset+last.Length == uint64(offset) && last.Length+length <= q.length {
 		return q.extend(last, length)
 	}
 	return q.add(stubabi.Entry{Kind: stubabi.Mmap, Addr: uint64(a), Length: length,
@@ -91,22 +96,22 @@ func (q *Queue) Unmap(a arch.Addr, length uint64) error {
 	if q.err != nil {
 		return q.err
 	}
-	if last := q.last(); last != nil && last.Kind == stubabi.Munmap && last.Addr+last.Length == uint64(a) {
+	if last := q.last(); last != nil && last.Kind == stubabi.Munmap && last.Addr+last.Length == uint64(a) &&
+		last.Length+length <= q.length {
 		return q.extend(last, length)
 	}
 	return q.add(stubabi.Entry{Kind: stubabi.Munmap, Addr: uint64(a), Length: length}, -1)
 }
 
 func (q *Queue) last() *stubabi.Entry {
-	if q.n == 0 {
+	if len(q.own) == 0 {
 		return nil
 	}
-	return &q.own[q.n-1]
+	return &q.own[len(q.own)-1]
 }
 
 func (q *Queue) extend(last *stubabi.Entry, length uint64) error {
 	last.Length += length
-	q.data.Entries[q.n-1].Length = last.Length
 	q.stats.Merged++
 	return nil
 }
@@ -134,7 +139,7 @@ func (q *Queue) slot(fd int) (int32, error) {
 // add appends e; fd is its descriptor, to be named again if the queue has to
 // be run first.
 func (q *Queue) add(e stubabi.Entry, fd int) error {
-	if q.n == len(q.own) {
+	if len(q.own) == cap(q.own) {
 		if err := q.flush(); err != nil {
 			return err
 		}
@@ -142,16 +147,14 @@ func (q *Queue) add(e stubabi.Entry, fd int) error {
 			e.Slot, _ = q.slot(fd) // an empty queue has room
 		}
 	}
-	q.own[q.n] = e
-	q.data.Entries[q.n] = e
-	q.n++
+	q.own = append(q.own, e)
 	return nil
 }
 
 // Flush runs the batch on its own and returns the first failure since the last
 // Flush.
 func (q *Queue) Flush() error {
-	if q.err == nil && q.n > 0 {
+	if q.err == nil && len(q.own) > 0 {
 		q.flush()
 	}
 	err := q.err
@@ -167,8 +170,8 @@ func (q *Queue) flush() error {
 	return q.err
 }
 
-// Len is the number of entries to publish.
-func (q *Queue) Len() int { return q.n }
+// Entries is the batch to publish. It is valid until Done.
+func (q *Queue) Entries() []stubabi.Entry { return q.own }
 
 // FDs are the descriptors that the batch needs, by slot.
 func (q *Queue) FDs() []int { return q.fds[:q.nfds] }
@@ -177,19 +180,20 @@ func (q *Queue) FDs() []int { return q.fds[:q.nfds] }
 // stub's words for the entry that failed: they are untrusted, and only used to
 // name the failure.
 func (q *Queue) Done(at int32, errno int64) error {
-	n := q.n
+	n := len(q.own)
 	if n > 0 {
 		q.stats.Batches++
 		q.stats.Entries += uint64(n)
 		q.stats.MaxLen = max(q.stats.MaxLen, uint64(n))
 	}
-	q.n, q.nfds = 0, 0
+	batch := q.own
+	q.own, q.nfds = q.own[:0], 0
 	if errno == 0 {
 		return nil
 	}
 	e := &Error{Index: int(at), Errno: unix.EPROTO}
 	if at >= 0 && int(at) < n {
-		e.Entry = q.own[at]
+		e.Entry = batch[at]
 	}
 	if errno < 0 && errno > -4096 {
 		e.Errno = unix.Errno(-errno)
