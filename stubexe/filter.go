@@ -1,17 +1,104 @@
 package stubexe
 
 import (
-	"golang.org/x/sys/unix"
+	"fmt"
+
 	"goskas/arch"
+	"goskas/internal/bpf"
+
+	"golang.org/x/sys/unix"
 )
 
+// Filter is the seccomp filter of guard none, that of UML 7.2
+// (arch/um/kernel/skas/stub_exe.c) instruction by instruction: system calls
+// from outside the stub's code page trap, those from inside are allowed if the
+// stub makes them itself. code is the address of the page, audit the
+// AUDIT_ARCH_* value of the stub's system calls.
 func Filter(code arch.Addr, audit uint32) ([]unix.SockFilter, error) {
-	ld := func(k uint32) unix.SockFilter { return unix.SockFilter{Code: 0x20, K: k} }
-	jeq := func(k uint32, t, f uint8) unix.SockFilter { return unix.SockFilter{Code: 0x15, Jt: t, Jf: f, K: k} }
-	ret := func(k uint32) unix.SockFilter { return unix.SockFilter{Code: 6, K: k} }
-	return []unix.SockFilter{ld(12), jeq(uint32(code>>32), 0, 3), ld(8), {Code: 0x54, K: 0xfffff000}, jeq(uint32(code)&0xfffff000, 1, 0), ret(0x30000), ld(4), jeq(audit, 1, 0), ret(0x80000000), ld(0),
-		jeq(202, 7, 0), jeq(47, 6, 0), jeq(3, 5, 0), jeq(9, 4, 0), jeq(11, 3, 0), jeq(158, 2, 0), jeq(15, 1, 0), ret(0x80000000), ret(0x7fff0000)}, nil
+	p, err := noneFilter(code, audit)
+	if err != nil {
+		return nil, err
+	}
+	return p.Insns, nil
 }
 
 // FilterText is the filter for people.
-func FilterText(code arch.Addr, audit uint32) (string, error) { return "", nil }
+func FilterText(code arch.Addr, audit uint32) (string, error) {
+	p, err := noneFilter(code, audit)
+	if err != nil {
+		return "", err
+	}
+	return p.Text(), nil
+}
+
+func noneFilter(code arch.Addr, audit uint32) (*bpf.Program, error) {
+	return stubFilter(code, audit, func(b *bpf.Builder, calls []stubCall) {
+		for _, c := range calls {
+			b.Note(c.name)
+			b.Jump(bpf.Eq, c.nr, "allow", bpf.Next)
+		}
+	})
+}
+
+// stubCall is a system call that the stub's code page makes.
+type stubCall struct {
+	name string
+	nr   uint32
+}
+
+// stubCalls lists them by architecture, those made most often first.
+func stubCalls(audit uint32) ([]stubCall, error) {
+	if audit != unix.AUDIT_ARCH_X86_64 {
+		return nil, fmt.Errorf("no stub filter for audit architecture %#x", audit)
+	}
+	return []stubCall{
+		{"futex", unix.SYS_FUTEX},
+		{"recvmsg", unix.SYS_RECVMSG},
+		{"close", unix.SYS_CLOSE},
+		{"mmap", unix.SYS_MMAP},
+		{"munmap", unix.SYS_MUNMAP},
+		{"arch_prctl", unix.SYS_ARCH_PRCTL},
+		{"rt_sigreturn", unix.SYS_RT_SIGRETURN},
+	}, nil
+}
+
+// stubFilter is what the page filters have in common. rules starts with the
+// system call's number in A and decides between the label "allow" and going
+// on, which kills.
+//
+// The kernel gives the address behind the system call instruction. So the page
+// begins, for a filter, with an instruction that ends where the page begins,
+// and an instruction that ends with the page is outside.
+func stubFilter(code arch.Addr, audit uint32, rules func(b *bpf.Builder, calls []stubCall)) (*bpf.Program, error) {
+	if code.PageOffset() != 0 {
+		return nil, fmt.Errorf("stub code at %#x is not at a page", uint64(code))
+	}
+	calls, err := stubCalls(audit)
+	if err != nil {
+		return nil, err
+	}
+	b := bpf.New()
+	// The page comes first: a call from outside traps whatever its
+	// architecture, and the monitor sees which it was.
+	b.JumpWide(bpf.IP, ^uint64(arch.PageSize-1), uint64(code), "inside", "outside")
+	b.Label("outside")
+	b.Ret(bpf.Trap)
+
+	b.Label("inside")
+	b.Load(bpf.Arch)
+	b.Jump(bpf.Eq, audit, "native", bpf.Next)
+	b.Ret(bpf.KillProcess)
+
+	b.Label("native")
+	b.Load(bpf.NR)
+	rules(b, calls)
+	b.Ret(bpf.KillProcess)
+
+	b.Label("allow")
+	b.Ret(bpf.Allow)
+	p, err := b.Program()
+	if err != nil {
+		return nil, fmt.Errorf("build stub filter: %w", err)
+	}
+	return p, nil
+}
