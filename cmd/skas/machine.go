@@ -26,6 +26,8 @@ type machine struct {
 	stats  bool
 	json   bool
 	debug  bool
+
+	heading string // of the table of statistics
 }
 
 func (m *machine) addFlags(c *cobra.Command) {
@@ -100,6 +102,9 @@ func (m *machine) run(ctx context.Context, c guest.Config, path string, argv, en
 		return startError(ctx, path, err)
 	}
 	if m.stats {
+		if !m.json {
+			fmt.Fprint(stderr, m.heading)
+		}
 		if err := printStats(stderr, stats, m.json); err != nil {
 			return &exitError{exitSelf, err}
 		}

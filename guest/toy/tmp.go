@@ -1,5 +1,0 @@
-package toy
-
-func Programs() map[string][]byte { return nil }
-
-const Init = "init"
