@@ -2,90 +2,27 @@ package program_test
 
 import (
 	"bytes"
-	"context"
 	"debug/elf"
-	"errors"
-	"io"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
-	"goskas/arch/amd64"
 	"goskas/arch/amd64/asm"
 	"goskas/guest"
+	"goskas/internal/testguest"
 	"goskas/program"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 )
 
-type result struct {
-	Status int
-	Out    string
-}
-
-// onHost runs an image directly.
-func onHost(t *testing.T, image []byte, argv, env []string) result {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "program")
-	if err := os.WriteFile(path, image, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, path)
-	cmd.Args, cmd.Env = argv, env
-	out, err := cmd.CombinedOutput()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		t.Fatal(err)
-	}
-	return result{cmd.ProcessState.ExitCode(), string(out)}
-}
-
-// inGuest runs an image as process 1 of a guest.
-func inGuest(t *testing.T, image []byte, argv, env []string) result {
-	t.Helper()
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	k, err := guest.New(guest.Config{
-		Arch: amd64.New(), Memory: 32 << 20, Stdout: w, Stderr: w,
-		Files: map[string][]byte{"program": image},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	out := make(chan string, 1)
-	go func() {
-		b, _ := io.ReadAll(r) // a short text is what the test then sees
-		out <- string(b)
-	}()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	status, err := k.Run(ctx, "/toy/program", argv, env)
-	if err != nil {
-		t.Error(err)
-	}
-	if err := k.Close(); err != nil {
-		t.Error(err)
-	}
-	w.Close()
-	return result{status, <-out}
-}
-
 // programs run natively and in a guest; both must give what is written here.
 var programs = []struct {
-	name string
-	code func(*program.Program)
-	want result
+	name   string
+	code   func(*program.Program)
+	status int
+	out    string
 }{
-	{"exit", func(p *program.Program) { p.Exit(42) }, result{42, ""}},
+	{"exit", func(p *program.Program) { p.Exit(42) }, 42, ""},
 	{"print", func(p *program.Program) {
 		p.Mov(8, asm.RAX, asm.Imm(1))
 		p.Mov(8, asm.RDI, asm.Imm(-1))
@@ -97,7 +34,7 @@ var programs = []struct {
 		p.Print(asm.RAX, " ", asm.RDI, " ", asm.R12, " ", asm.At("w"), " ", 77, " ", asm.RAX, "\n")
 		p.Fprint(2, "error ", unix.SIGSEGV, "\n")
 		p.Exit(asm.At("w"))
-	}, result{1000 & 0xff, "text\n1 18446744073709551615 0 1000 77 1\nerror 11\n"}},
+	}, 1000 & 0xff, "text\n1 18446744073709551615 0 1000 77 1\nerror 11\n"},
 	{"flow", func(p *program.Program) {
 		p.Mov(8, asm.R13, asm.Imm(0))
 		p.Loop(asm.R12, 5, func() {
@@ -116,7 +53,7 @@ var programs = []struct {
 			p.Call("deeper")
 			p.Func("deeper", func() { p.Nop() })
 		})
-	}, result{9, "sum 9\n"}},
+	}, 9, "sum 9\n"},
 	{"data", func(p *program.Program) {
 		p.Data("table", []byte{1, 2, 3, 4, 5, 6, 7, 8})
 		page := p.Reserve("page", 4096, 4096)
@@ -132,7 +69,7 @@ var programs = []struct {
 		p.Movzx(1, asm.R15, asm.At("page"))
 		p.Print(asm.RBX, " ", asm.R12, " ", asm.R13, " ", asm.R14, " ", asm.R15, "\n")
 		p.Exit(0)
-	}, result{0, "0 0 7 2 5\n"}},
+	}, 0, "0 0 7 2 5\n"},
 	{"arguments", func(p *program.Program) {
 		p.Mov(8, asm.RBX, asm.Ptr(asm.RSP, 0))
 		p.Mov(8, asm.R12, asm.Ptr(asm.RSP, 16)) // argv[1]
@@ -141,7 +78,7 @@ var programs = []struct {
 		p.Movzx(1, asm.R13, asm.Ptr(asm.R13, 0))
 		p.Print(asm.RBX, " ", asm.R12, " ", asm.R13, "\n")
 		p.Exit(0)
-	}, result{0, "2 65 69\n"}},
+	}, 0, "2 65 69\n"},
 	{"processes", func(p *program.Program) {
 		p.Fork(func() {
 			p.Print("child\n")
@@ -153,7 +90,7 @@ var programs = []struct {
 		p.Fork(func() {})
 		p.Wait(-1)
 		p.Exit(asm.RAX)
-	}, result{0, "child\nstatus 7\n"}},
+	}, 0, "child\nstatus 7\n"},
 	{"exec", func(p *program.Program) { // itself, with other arguments, once
 		p.If(asm.Ptr(asm.RSP, 0), asm.E, asm.Imm(3), func() {
 			p.Print("executed\n")
@@ -161,21 +98,21 @@ var programs = []struct {
 		})
 		p.Sys(unix.SYS_EXECVE, "/proc/self/exe", p.Vector("program", "B", "C"), p.Vector())
 		p.Check("execve")
-	}, result{3, "executed\n"}},
+	}, 3, "executed\n"},
 	{"failed call", func(p *program.Program) {
 		p.Sys(unix.SYS_CLOSE, -1)
 		p.Check("close")
 		p.Exit(0)
-	}, result{99, "close: error 9\n"}},
+	}, 99, "close: error 9\n"},
 	{"text is not writable", func(p *program.Program) {
 		p.Label("here").Mov(8, asm.At("here"), asm.Imm(0))
 		p.Exit(0)
-	}, result{-1, ""}},
+	}, 128 + 11, ""},
 	{"data is not executable", func(p *program.Program) {
 		p.Data("code", []byte{0xc3})
 		p.Call("code")
 		p.Exit(0)
-	}, result{-1, ""}},
+	}, 128 + 11, ""},
 }
 
 func TestGuestProgramsRunAsOnTheHost(t *testing.T) {
@@ -187,15 +124,14 @@ func TestGuestProgramsRunAsOnTheHost(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			want := testguest.Result{Status: c.status, Out: c.out}
+			files := map[string][]byte{"program": image}
 			argv, env := []string{"program", "A"}, []string{"E=1"}
-			if diff := cmp.Diff(c.want, onHost(t, image, argv, env)); diff != "" {
+			if diff := cmp.Diff(want, testguest.OnHost(t, files, argv, env)); diff != "" {
 				t.Errorf("on the host:\n%s", diff)
 			}
-			want := c.want
-			if want.Status < 0 {
-				want.Status = 128 + int(unix.SIGSEGV)
-			}
-			if diff := cmp.Diff(want, inGuest(t, image, argv, env)); diff != "" {
+			got, _ := testguest.InGuest(t, guest.Config{Memory: 32 << 20, Files: files}, argv, env)
+			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("in a guest:\n%s", diff)
 			}
 		})
