@@ -10,9 +10,11 @@ import (
 
 const pageSize = arch.PageSize
 
-// mmap maps fresh private memory and leaves its address in r.
+// mmap maps fresh private memory, more than there is if need be, and leaves its
+// address in r.
 func mmap(p *program.Program, r asm.Reg, size int) {
-	p.Sys(unix.SYS_MMAP, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS, -1, 0)
+	p.Sys(unix.SYS_MMAP, 0, size, unix.PROT_READ|unix.PROT_WRITE,
+		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE, -1, 0)
 	p.Check("mmap")
 	p.Mov(8, r, asm.RAX)
 }

@@ -37,11 +37,14 @@ func preempt(p *program.Program) {
 		p.Check("wait4")
 		p.Lea(asm.RAX, asm.At("usage"))
 		p.Mov(8, asm.RBP, asm.Ptr(asm.RAX, usageNivcsw))
-		// Its share, in per cent of both.
+		// Its share, in per cent of both, rounded: (100 x + all/2) / all.
 		p.Mov(8, asm.RCX, asm.Ptr(asm.RBX, 0))
 		p.Alu(asm.Add, 8, asm.RCX, asm.Ptr(asm.RBX, line))
 		p.Mov(8, asm.RAX, asm.Imm(100))
 		p.Imul(8, asm.RAX, asm.Ptr(asm.RBX, int32(i)*line))
+		p.Mov(8, asm.RDX, asm.RCX)
+		p.Shr(8, asm.RDX, 1)
+		p.Alu(asm.Add, 8, asm.RAX, asm.RDX)
 		p.Mov(8, asm.RDX, asm.Imm(0))
 		p.Div(8, asm.RCX)
 		p.Print("  process ", child, " did ", asm.RAX, " % of the work; the CPU was taken from it ", asm.RBP, " times\n")

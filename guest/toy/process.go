@@ -48,7 +48,7 @@ func greeting(p *program.Program) {
 	p.Dec(8, asm.R14)
 	p.Lea(asm.RBP, asm.Ptr(asm.RSP, 16)) // &argv[1]
 	getpid(p, asm.R12)
-	p.Print("  process ", asm.R12, " is another program now, with memory of its own. It says:")
+	p.Print("  process ", asm.R12, " is another program now. It says:")
 	p.Loop(asm.R13, asm.R14, func() {
 		p.Print(" ")
 		p.Mov(8, asm.RBX, asm.Ptr(asm.RBP, 0))

@@ -62,7 +62,7 @@ func initProgram(p *program.Program) {
 		p.Print("\n", asm.R12, " demonstrations failed.\n")
 		p.Exit(1)
 	})
-	p.Print("\nThat was all; process 1 ends, and the machine with it.\n")
+	p.Print("\nThat was all. The first process ends, and the machine with it.\n")
 }
 
 // execute replaces the process with another program of this package.
