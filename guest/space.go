@@ -222,6 +222,38 @@ func (s *Space) fill(v *vma, page arch.Addr, acc arch.Access) error {
 	return s.table().Map(page, pfn, v.acc)
 }
 
+// maxRun bounds the frames that fillRun takes at once: 1 MiB.
+const maxRun = 256
+
+// fillRun gives the absent anonymous pages from a on adjacent frames, so that
+// one call of the stub maps them all. It returns their number: 0 if there is
+// nothing to gain, or no such frames.
+func (s *Space) fillRun(a, end arch.Addr) int {
+	v := s.vmas.at(a)
+	if v == nil || v.shared != nil || v.file != nil {
+		return 0
+	}
+	limit := min(end, v.end, a+maxRun*arch.PageSize)
+	n := 0
+	for at := a; at < limit && !s.table().Lookup(at).Present(); at += arch.PageSize {
+		n++
+	}
+	if n < 2 {
+		return 0
+	}
+	first, err := s.k.mem.AllocContig(n)
+	if err != nil {
+		return 0
+	}
+	s.k.stats.MinorFaults += uint64(n)
+	for i := range n {
+		if err := s.table().Map(a+arch.Addr(i)*arch.PageSize, first+physmem.PFN(i), v.acc); err != nil {
+			panic("BUG: a VMA outside the page table: " + err.Error())
+		}
+	}
+	return n
+}
+
 func (s *Space) fillShared(v *vma, page arch.Addr) error {
 	s.k.stats.MinorFaults++
 	n := v.page(page)

@@ -169,10 +169,15 @@ func (t *Task) mapContent(r *mapRequest, flags, fd int, offset uint64) unix.Errn
 // populate brings pages in ahead of their use. What does not work will fault
 // later, and fail then.
 func (s *Space) populate(start, end arch.Addr, acc arch.Access) {
-	for a := start; a < end; a += arch.PageSize {
-		if s.PageIn(a, acc) != nil {
-			return
+	for a := start; a < end; {
+		n := s.fillRun(a, end)
+		if n == 0 {
+			if s.PageIn(a, acc) != nil {
+				return
+			}
+			n = 1
 		}
+		a += arch.Addr(n) * arch.PageSize
 	}
 }
 
