@@ -3,4 +3,3 @@ package main
 import "github.com/spf13/cobra"
 
 func newCheck() *cobra.Command { return &cobra.Command{Use: "check"} }
-func newBench() *cobra.Command { return &cobra.Command{Use: "bench"} }

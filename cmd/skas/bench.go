@@ -1,0 +1,270 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+
+	"goskas/arch/amd64"
+	"goskas/bench"
+	"goskas/guest"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+	"golang.org/x/term"
+)
+
+// guards are the configurations of the machine that can be compared.
+var guards = []bench.Config{
+	{Name: "none"},
+}
+
+// benchmark holds the flags that every benchmark has.
+type benchmark struct {
+	rounds, repeats int
+	pin             string
+	guards          []string
+	json, markdown  bool
+}
+
+func (b *benchmark) addFlags(c *cobra.Command) {
+	f := c.Flags()
+	f.IntVar(&b.rounds, "rounds", 0, "rounds of each operation in a repeat (0: as many as suit it)")
+	f.IntVar(&b.repeats, "repeats", 5, "how often to measure everything")
+	f.StringVar(&b.pin, "pin", "both", "keep everything on one CPU: on, off, or both, one after the other")
+	f.StringSliceVar(&b.guards, "guards", []string{guards[0].Name}, "guards to compare, separated by commas: "+guardNames())
+	f.BoolVar(&b.json, "json", false, "print JSON")
+	f.BoolVar(&b.markdown, "markdown", false, "print Markdown tables")
+	c.MarkFlagsMutuallyExclusive("json", "markdown")
+	must(c.RegisterFlagCompletionFunc("pin", cobra.FixedCompletions([]string{"on", "off", "both"}, cobra.ShellCompDirectiveNoFileComp)))
+	must(c.RegisterFlagCompletionFunc("guards", cobra.FixedCompletions(strings.Split(guardNames(), ","), cobra.ShellCompDirectiveNoFileComp)))
+}
+
+func guardNames() string {
+	var names []string
+	for _, g := range guards {
+		names = append(names, g.Name)
+	}
+	return strings.Join(names, ",")
+}
+
+func newBench() *cobra.Command {
+	var b benchmark
+	var names, about []string
+	for _, r := range bench.Rows() {
+		names = append(names, r.Name)
+		about = append(about, fmt.Sprintf("  %-8s %s", r.Name, r.About))
+	}
+	c := &cobra.Command{
+		Use:   "bench [flags] [ROW...]",
+		Short: "measure what operations cost in a guest, beside the host",
+		Long: `Run small programs that time one operation again and again, natively and in
+guests, in turns, and compare. The rows, of which all are measured if none is
+named:
+
+` + strings.Join(about, "\n") + `
+
+The yardstick is what no system call in a stub can be had without; getppid is
+compared with it if both are measured.`,
+		Example: `  skas bench
+  skas bench --pin on getppid futex
+  skas bench --json --repeats 10 >report.json
+  skas bench mmap                # mapping calls by size, as posted for UML`,
+		Args:      cobra.OnlyValidArgs,
+		ValidArgs: names,
+		RunE: func(c *cobra.Command, args []string) error {
+			var rows []*bench.Row
+			for _, r := range bench.Rows() {
+				if len(args) == 0 || slices.Contains(args, r.Name) {
+					rows = append(rows, r)
+				}
+			}
+			r, err := b.run(c, rows, true)
+			if err != nil {
+				return err
+			}
+			return b.print(c.OutOrStdout(), r)
+		},
+	}
+	b.addFlags(c)
+	c.AddCommand(newBenchMmap())
+	return c
+}
+
+func newBenchMmap() *cobra.Command {
+	var b benchmark
+	var svg string
+	c := &cobra.Command{
+		Use:   "mmap",
+		Short: "measure mapping calls by size, under each guard",
+		Long: `Map memory with MAP_POPULATE, touch every page and unmap it, at the sizes of
+the table that was posted with UML's hardening series, and print the same table
+with the posted figures beside it. The first guard is what the others are
+compared with.`,
+		Example: `  skas bench mmap
+  skas bench mmap --pin on --svg mmap.svg --markdown >mmap.md`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) (err error) {
+			var plot *os.File
+			if svg != "" {
+				// Before the measurement, which takes a while.
+				if plot, err = os.Create(svg); err != nil {
+					return &exitError{exitUsage, fmt.Errorf("--svg: %w", err)}
+				}
+				defer func() { err = errors.Join(err, plot.Close()) }()
+			}
+			var rows []*bench.Row
+			for _, size := range bench.PostedSizes() {
+				rows = append(rows, bench.MapRow(size))
+			}
+			measured, err := b.run(c, rows, false)
+			if err != nil {
+				return err
+			}
+			r := &bench.MmapReport{Report: *measured, Posted: bench.PostedTable()}
+			if plot != nil {
+				if err := r.Plot(plot); err != nil {
+					return &exitError{exitSelf, err}
+				}
+			}
+			return b.print(c.OutOrStdout(), r)
+		},
+	}
+	b.addFlags(c)
+	c.Flags().StringVar(&svg, "svg", "", "draw the result into this file")
+	return c
+}
+
+// report is either kind.
+type report interface {
+	Write(io.Writer, bench.Format) error
+}
+
+func (b *benchmark) print(w io.Writer, r report) error {
+	if b.json {
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", "  ")
+		return enc.Encode(r)
+	}
+	format := bench.Text
+	if b.markdown {
+		format = bench.Markdown
+	}
+	return r.Write(w, format)
+}
+
+// configs are the configurations that --guards names.
+func (b *benchmark) configs() ([]bench.Config, error) {
+	var list []bench.Config
+	for _, name := range b.guards {
+		i := slices.IndexFunc(guards, func(g bench.Config) bool { return g.Name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("--guards %s: there are %s", name, guardNames())
+		}
+		if slices.ContainsFunc(list, func(g bench.Config) bool { return g.Name == name }) {
+			return nil, fmt.Errorf("--guards: %s is there twice", name)
+		}
+		list = append(list, guards[i])
+	}
+	if len(list) == 0 {
+		return nil, fmt.Errorf("--guards: name at least one of %s", guardNames())
+	}
+	return list, nil
+}
+
+// run measures rows under every guard, and natively first if asked to.
+func (b *benchmark) run(c *cobra.Command, rows []*bench.Row, native bool) (r *bench.Report, err error) {
+	configs, err := b.configs()
+	switch {
+	case err != nil:
+		return nil, &exitError{exitUsage, err}
+	case b.rounds < 0 || b.repeats < 1:
+		return nil, &exitError{exitUsage, errors.New("--rounds and --repeats: give positive numbers")}
+	case !slices.Contains([]string{"on", "off", "both"}, b.pin):
+		return nil, &exitError{exitUsage, fmt.Errorf("--pin %s: say on, off or both", b.pin)}
+	}
+	// The programs are removed from the host when a signal ends this, too.
+	ctx, stop := signal.NotifyContext(c.Context(), unix.SIGINT, unix.SIGTERM)
+	defer stop()
+	defer func() {
+		switch {
+		case err == nil:
+		case ctx.Err() != nil:
+			err = &exitError{128 + int(unix.SIGINT), errors.New("bench: interrupted")}
+		default:
+			err = &exitError{exitSelf, err}
+		}
+	}()
+
+	r = new(bench.Report)
+	if r.Host, err = bench.ThisHost(); err != nil {
+		return nil, err
+	}
+	if r.Clock, err = bench.Calibrate(ctx); err != nil {
+		return nil, err
+	}
+	plan := bench.Plan{Rows: rows, Rounds: b.rounds, Repeats: b.repeats}
+	defer func() {
+		for _, v := range plan.Variants {
+			err = errors.Join(err, v.Close())
+		}
+	}()
+	if native {
+		n, err := bench.NewNative(rows)
+		if err != nil {
+			return nil, err
+		}
+		plan.Variants = append(plan.Variants, n)
+	}
+	for _, config := range configs {
+		m, err := bench.NewMachine(guest.Config{Arch: amd64.New()}, config, rows)
+		if err != nil {
+			return nil, err
+		}
+		plan.Variants = append(plan.Variants, m)
+	}
+	for _, pinned := range []bool{true, false} {
+		if pinned && b.pin == "off" || !pinned && b.pin == "on" {
+			continue
+		}
+		p, err := b.place(ctx, plan, r.Clock, pinned, c.ErrOrStderr())
+		if err != nil {
+			return nil, err
+		}
+		r.Placements = append(r.Placements, p)
+	}
+	return r, nil
+}
+
+// place runs the plan, pinned or not.
+func (b *benchmark) place(ctx context.Context, plan bench.Plan, clock bench.Clock, pinned bool, stderr io.Writer) (_ bench.Placement, err error) {
+	cpu, where := -1, "not pinned"
+	if pinned {
+		var unpin func() error
+		if cpu, unpin, err = bench.Pin(); err != nil {
+			return bench.Placement{}, err
+		}
+		defer func() { err = errors.Join(err, unpin()) }()
+		where = "pinned"
+	}
+	if f, ok := stderr.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		const clear = "\r\x1b[K"
+		plan.Progress = func(done, total int, row, variant string) {
+			fmt.Fprintf(stderr, "%s%s: %d of %d: %s %s", clear, where, done, total, row, variant)
+		}
+		defer fmt.Fprint(stderr, clear)
+	}
+	results, err := plan.Run(ctx, clock)
+	if err != nil {
+		return bench.Placement{}, err
+	}
+	p := bench.NewPlacement(results, b.repeats)
+	p.Pinned, p.CPU = pinned, cpu
+	return p, nil
+}
