@@ -45,7 +45,7 @@ var scripts = []struct{ name, script, stdin string }{
 	{"trap", `trap 'echo caught' TERM; kill -TERM $$; echo after; trap 'echo bye' EXIT; exit 4`, ""},
 	{"trap in wait", `trap 'echo usr1' USR1; (sleep 0.1; kill -USR1 $$) & wait; echo woken; wait; echo end`, ""},
 	{"killed by signal", `busybox sh -c 'kill -SEGV $$'; echo $?; busybox sh -c 'kill -PIPE $$'; echo $?`, ""},
-	{"stop and continue", `sleep 0.3 & p=$!; kill -STOP $p; grep State /proc/$p/status | cut -c8; kill -CONT $p; wait $p; echo $?`, ""},
+	{"stop and continue", `sleep 0.3 & p=$!; kill -STOP $p; until grep -q "State:.T" /proc/$p/status; do :; done; grep State /proc/$p/status | cut -c8; kill -CONT $p; wait $p; echo $?`, ""},
 	{"ignored signal", `trap '' INT; busybox sh -c 'kill -INT $$; echo alive'`, ""},
 	{"timeout", `timeout 0.2 sleep 10; echo $?; timeout 5 true; echo $?`, ""},
 	{"redirections", `cd $W; echo a >f 2>&1; cat <f; exec 3>g; echo b >&3; exec 3>&-; cat g; { echo c; echo d >&2; } 2>&1 | sort`, ""},
