@@ -44,5 +44,6 @@ Exit status: 0 if every demonstration found what it expected, 1 if not.`,
 	}
 	m.addFlags(c)
 	must(c.Flags().MarkHidden("stats")) // always on here
+	c.Flags().Lookup("json").Usage = "print what the stubs did as JSON"
 	return c
 }
