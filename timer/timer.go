@@ -3,6 +3,7 @@ package timer
 import (
 	"container/heap"
 	"fmt"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -14,18 +15,45 @@ type Clock interface {
 	Now() time.Duration
 }
 
-type monotonic struct{}
+// monotonic reads CLOCK_MONOTONIC through the Go runtime, which asks the vDSO.
+// golang.org/x/sys/unix makes a system call for it, and a vCPU reads the clock
+// twice in every round trip to a stub.
+type monotonic struct {
+	start time.Time     // a moment,
+	at    time.Duration // and CLOCK_MONOTONIC then
+}
 
-// Monotonic is the host's CLOCK_MONOTONIC, on which futex deadlines are.
-func Monotonic() Clock { return monotonic{} }
+// host is read-only.
+var host = newMonotonic()
 
-func (monotonic) Now() time.Duration {
+// newMonotonic pairs the two readings. The clock may be ahead of the kernel's by
+// as much as lay between them, the least of a few attempts, but not behind: a
+// deadline that the kernel finds past has to be past here as well.
+func newMonotonic() monotonic {
+	var m monotonic
+	least := time.Duration(math.MaxInt64)
+	for range 5 {
+		before := time.Now()
+		at := kernelMonotonic()
+		if width := time.Since(before); width < least {
+			least, m = width, monotonic{before, at}
+		}
+	}
+	return m
+}
+
+func kernelMonotonic() time.Duration {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
 		panic(fmt.Sprintf("BUG: clock_gettime(CLOCK_MONOTONIC): %v", err))
 	}
 	return time.Duration(ts.Nano())
 }
+
+// Monotonic is the host's CLOCK_MONOTONIC, on which futex deadlines are.
+func Monotonic() Clock { return host }
+
+func (m monotonic) Now() time.Duration { return m.at + time.Since(m.start) }
 
 // Fake is a clock for tests, which goes only when told to.
 type Fake struct{ now atomic.Int64 }
