@@ -79,6 +79,6 @@ their system calls, page faults and timer ticks itself.`,
 			return c.Help()
 		},
 	}
-	root.AddCommand(newRun(), newBoot(), newCheck(), newStub(), newBench(), newVersion())
+	root.AddCommand(newRun(), newBoot(), newCheck(), newStub(), newBench(), newDiff(), newVersion())
 	return root
 }
