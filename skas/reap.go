@@ -148,11 +148,10 @@ func (p *reaper) loop(quit *os.File) {
 	}
 }
 
-// doom notes that x was killed on purpose and will be reaped soon, if it has
-// not been: then its pidfd's number may be another's by now.
+// doom notes that x was killed on purpose and will be reaped soon.
 func (p *reaper) doom(x *MM) {
 	p.mu.Lock()
-	if p.live[int32(x.proc.PIDFD)] == x && !x.doomed {
+	if _, live := p.live[int32(x.proc.PIDFD)]; live && !x.doomed {
 		x.doomed = true
 		p.doomed++
 	}
