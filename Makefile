@@ -17,7 +17,7 @@ build: ## build bin/skas
 	$(GO) build -o bin/skas ./cmd/skas
 
 test: packages lint ## install what the tests need, run every check and test
-	$(GO) test -race $(RACE)
+	$(GO) test -race -short $(RACE)
 	$(GO) test ./...
 
 packages: ## install what the tests need from the system's packages

@@ -10,6 +10,7 @@ import (
 
 	"goskas/arch/amd64"
 	"goskas/guest"
+	"goskas/internal/testkit"
 )
 
 // result is what a program left behind.
@@ -28,6 +29,7 @@ type machine struct {
 // boot makes a machine; its end is checked for what it did not give back.
 func boot(t *testing.T, cfg guest.Config) *machine {
 	t.Helper()
+	testkit.NoLeaks(t)
 	cfg.Arch = amd64.New()
 	if cfg.Root == "" {
 		cfg.Root = "/"
@@ -79,8 +81,6 @@ func boot(t *testing.T, cfg guest.Config) *machine {
 // sh runs a shell script in a guest of its own.
 func sh(t *testing.T, cfg guest.Config, script, stdin string) result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
-	defer cancel()
 	var trace bytes.Buffer
 	if os.Getenv("GUEST_STRACE") != "" {
 		cfg.Strace = &trace
@@ -88,18 +88,22 @@ func sh(t *testing.T, cfg guest.Config, script, stdin string) result {
 	m := boot(t, cfg)
 	m.fill(stdin)
 	m.fill("")
-	status, err := m.Run(ctx, "/bin/busybox", []string{"sh", "-c", script}, []string{"PATH=/bin:/usr/bin", "HOME=/tmp"})
+	status := m.sh(t, script)
 	out := m.out()
-	if err != nil {
-		t.Errorf("run: %v", err)
-	}
 	if trace.Len() > 0 {
 		t.Log(trace.String())
 	}
 	return result{status, out}
 }
 
-func TestGuestEcho(t *testing.T) {
-	r := sh(t, guest.Config{}, "echo hello; exit 3", "")
-	t.Logf("%+v", r)
+// sh runs a shell script as process 1 and returns its status.
+func (m *machine) sh(t *testing.T, script string) int {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	defer cancel()
+	status, err := m.Run(ctx, "/bin/busybox", []string{"sh", "-c", script}, []string{"PATH=/bin:/usr/bin", "HOME=/tmp"})
+	if err != nil {
+		t.Errorf("run: %v", err)
+	}
+	return status
 }

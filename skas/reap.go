@@ -148,10 +148,11 @@ func (p *reaper) loop(quit *os.File) {
 	}
 }
 
-// doom notes that x was killed on purpose and will be reaped soon.
+// doom notes that x was killed on purpose and will be reaped soon, if it has
+// not been: then its pidfd's number may be another's by now.
 func (p *reaper) doom(x *MM) {
 	p.mu.Lock()
-	if _, live := p.live[int32(x.proc.PIDFD)]; live && !x.doomed {
+	if p.live[int32(x.proc.PIDFD)] == x && !x.doomed {
 		x.doomed = true
 		p.doomed++
 	}

@@ -1,0 +1,119 @@
+package guest_test
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"goskas/guest"
+	"goskas/internal/testkit"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// calm checks that f leaves a machine with as many frames in use as it found.
+// Descriptors and children are boot's to check.
+func (m *machine) calm(t *testing.T, f func()) {
+	t.Helper()
+	m.sh(t, "exit 0") // whatever the first run takes for good
+	before := m.FramesInUse()
+	f()
+	if after := m.FramesInUse(); after != before {
+		t.Errorf("%d frames in use before, %d after", before, after)
+	}
+	if left := testkit.Children(t, os.Getpid()); len(left) != 0 {
+		t.Errorf("stubs left: %v", left)
+	}
+}
+
+func TestGuestForkExecStorm(t *testing.T) {
+	for _, c := range []struct{ cpus, rounds int }{{1, 2000}, {2, 400}} {
+		t.Run(fmt.Sprintf("%d vCPUs", c.cpus), func(t *testing.T) {
+			if testing.Short() { // as under the race detector
+				c.rounds /= 10
+			}
+			m := boot(t, guest.Config{CPUs: c.cpus})
+			m.calm(t, func() {
+				before := m.Stats()
+				status := m.sh(t, fmt.Sprintf(`
+					i=0
+					while [ $i -lt %d ]; do /bin/busybox true || exit 1; i=$((i+1)); done
+					echo $i`, c.rounds))
+				after := m.Stats()
+				if status != 0 {
+					t.Errorf("status %d", status)
+				}
+				forks, execs := int(after.Forks-before.Forks), int(after.Execs-before.Execs)
+				if forks < c.rounds || execs < c.rounds {
+					t.Errorf("%d forks and %d execs", forks, execs)
+				}
+			})
+			if diff := cmp.Diff(fmt.Sprintln(c.rounds), m.out()); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// 200 processes live at once, each with a stub of its own.
+func TestGuestManyProcessesAtOnce(t *testing.T) {
+	const processes = 200
+	m := boot(t, guest.Config{CPUs: 2})
+	m.calm(t, func() {
+		done := make(chan int)
+		go func() {
+			done <- m.sh(t, fmt.Sprintf(`
+				pids=
+				for i in $(seq %d); do /bin/busybox sleep 1000 & pids="$pids $!"; done
+				read go
+				alive=0
+				for p in $pids; do kill -0 $p && alive=$((alive+1)); done
+				echo $alive alive
+				kill $pids
+				ended=0
+				exec 2>/dev/null # the shell's "Terminated", there or not
+				for p in $pids; do wait $p; [ $? = 143 ] && ended=$((ended+1)); done
+				echo $ended ended`, processes))
+		}()
+		// The shell has one, too.
+		for until := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
+			n := len(testkit.Children(t, os.Getpid()))
+			if n == processes+1 {
+				break
+			}
+			if time.Now().After(until) {
+				t.Errorf("%d stubs", n)
+				break
+			}
+		}
+		m.fill("go\n")
+		if status := <-done; status != 0 {
+			t.Errorf("status %d", status)
+		}
+	})
+	want := fmt.Sprintf("%d alive\n%d ended\n", processes, processes)
+	if diff := cmp.Diff(want, m.out()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// All processes fork at once, and their children again.
+func TestGuestForkTree(t *testing.T) {
+	m := boot(t, guest.Config{CPUs: 2})
+	m.calm(t, func() {
+		if status := m.sh(t, `
+			tree() {
+				[ $1 = 0 ] && { echo leaf; return; }
+				tree $(($1-1)) & tree $(($1-1)) &
+				wait
+			}
+			tree 6`); status != 0 {
+			t.Errorf("status %d", status)
+		}
+	})
+	if got, want := strings.Count(m.out(), "leaf\n"), 64; got != want {
+		t.Errorf("%d leaves, not %d", got, want)
+	}
+}

@@ -1,0 +1,54 @@
+package skas
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Destroying an mm whose stub had died already was once counted for the stub
+// that had got its pidfd's number, and Quiesce waited for ever.
+func TestKernelDestroyAfterDeathConcernsNoOtherStub(t *testing.T) {
+	r := newRig(t, 0)
+	var dead []*MM // several: a start takes numbers for its socket pair, too
+	for range 6 {
+		dead = append(dead, r.newMM())
+	}
+	for _, x := range dead {
+		unix.Kill(x.PID(), unix.SIGKILL)
+	}
+	for _, x := range dead {
+		for !r.closed(x) {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	heir := r.newMM()
+	same := func(x *MM) bool { return x.proc.PIDFD == heir.proc.PIDFD }
+	if !slices.ContainsFunc(dead, same) {
+		t.Fatalf("no dead stub had pidfd %d", heir.proc.PIDFD)
+	}
+	for _, x := range dead {
+		x.Destroy()
+	}
+
+	quiet := make(chan struct{})
+	go func() {
+		r.mon.Quiesce()
+		close(quiet)
+	}()
+	select {
+	case <-quiet:
+	case <-time.After(20 * time.Second):
+		t.Fatal("Quiesce waits for a stub that nobody killed")
+	}
+}
+
+// closed says that the reaper is done with x, its pidfd closed.
+func (r *rig) closed(x *MM) bool {
+	x.mon.reaper.mu.Lock()
+	defer x.mon.reaper.mu.Unlock()
+	var st unix.Stat_t
+	return x.mon.reaper.live[int32(x.proc.PIDFD)] == nil && unix.Fstat(x.proc.PIDFD, &st) != nil
+}
