@@ -1,0 +1,14 @@
+package abi
+
+// Operations of futex(2) and their flags (linux/futex.h).
+const (
+	FUTEX_WAIT             = 0
+	FUTEX_WAKE             = 1
+	FUTEX_REQUEUE          = 3
+	FUTEX_CMP_REQUEUE      = 4
+	FUTEX_WAIT_BITSET      = 9
+	FUTEX_WAKE_BITSET      = 10
+	FUTEX_PRIVATE_FLAG     = 128
+	FUTEX_CLOCK_REALTIME   = 256
+	FUTEX_BITSET_MATCH_ANY = 0xffffffff
+)
