@@ -1,4 +1,4 @@
-package bpf
+package bpf_test
 
 import (
 	"encoding/binary"
@@ -7,7 +7,10 @@ import (
 	"runtime"
 	"testing"
 
+	. "goskas/internal/bpf"
+	"goskas/internal/probe"
 	"goskas/internal/sys"
+	"goskas/internal/testkit"
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
@@ -16,7 +19,7 @@ import (
 // codes are the instructions of seccomp programs, those that lead on first.
 var codes = func() (all []uint16) {
 	for code := range uint16(0x100) {
-		if known(code) {
+		if Known(code) {
 			all = append(all, code)
 		}
 	}
@@ -44,7 +47,7 @@ func randomBody(r *rand.Rand, n int) []unix.SockFilter {
 	for len(p) < n {
 		left := n - len(p) // where this instruction's target may lie
 		in := unix.SockFilter{Code: codes[r.IntN(len(codes))], K: interesting(r)}
-		switch in.Code & classMask {
+		switch in.Code & ClassMask {
 		case unix.BPF_RET:
 			continue
 		case unix.BPF_JMP:
@@ -53,16 +56,16 @@ func randomBody(r *rand.Rand, n int) []unix.SockFilter {
 				in.Jt, in.Jf, in.K = 0, 0, uint32(r.IntN(left))
 			}
 		case unix.BPF_LD, unix.BPF_LDX:
-			switch in.Code &^ classMask {
+			switch in.Code &^ ClassMask {
 			case unix.BPF_ABS:
-				in.K = 4 * uint32(r.IntN(dataSize/4))
+				in.K = 4 * uint32(r.IntN(DataSize/4))
 			case unix.BPF_MEM:
 				in.K = uint32(r.IntN(2))
 			}
 		case unix.BPF_ST, unix.BPF_STX:
-			in.K = uint32(r.IntN(scratchWords))
+			in.K = uint32(r.IntN(ScratchWords))
 		case unix.BPF_ALU:
-			if op := in.Code & opMask; in.Code&unix.BPF_X == 0 && (op == unix.BPF_LSH || op == unix.BPF_RSH) {
+			if op := in.Code & OpMask; in.Code&unix.BPF_X == 0 && (op == unix.BPF_LSH || op == unix.BPF_RSH) {
 				in.K %= 32
 			} else if op == unix.BPF_DIV {
 				in.K |= 1
@@ -116,8 +119,8 @@ func TestRandomProgramsAgainstPacketFilter(t *testing.T) {
 		}
 		d := randomData(r)
 		var packet []byte
-		for w := Word(0); w < dataSize; w += 4 {
-			packet = binary.BigEndian.AppendUint32(packet, d.word(w))
+		for w := Word(0); w < DataSize; w += 4 {
+			packet = binary.BigEndian.AppendUint32(packet, WordOf(d, w))
 		}
 		want, err := vm.Run(packet)
 		if err != nil {
@@ -170,6 +173,7 @@ func onThread(t *testing.T, f func()) {
 
 // The kernel gives the interpreter's answers to real system calls.
 func TestKernelRandomPrograms(t *testing.T) {
+	testkit.Need(t, probe.SeccompTrap)
 	r := rand.New(rand.NewPCG(3, 4))
 	const programs, calls = 150, 20
 	called := 0
@@ -226,6 +230,7 @@ func usesIP(p []unix.SockFilter) bool {
 
 // Check accepts what the kernel accepts: valid programs with something changed.
 func TestKernelCheck(t *testing.T) {
+	testkit.Need(t, probe.SeccompTrap)
 	r := rand.New(rand.NewPCG(5, 6))
 	accepted, refused := 0, 0
 	for range 10 {
