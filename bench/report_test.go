@@ -5,33 +5,14 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"errors"
-	"flag"
 	"io"
-	"os"
 	"path/filepath"
 	"testing"
 
+	"goskas/internal/testkit"
+
 	"github.com/google/go-cmp/cmp"
 )
-
-var update = flag.Bool("update", false, "rewrite golden files")
-
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("%s: want (-), got (+); -update rewrites it\n%s", path, diff)
-	}
-}
 
 // made makes results with the given medians; every p99 is twice the median.
 func made(row, metric string, names []string, medians ...float64) Result {
@@ -100,7 +81,7 @@ func TestReports(t *testing.T) {
 		if err := c.write(&b); err != nil {
 			t.Fatal(err)
 		}
-		golden(t, c.name, b.Bytes())
+		testkit.Golden(t, filepath.Join("testdata", c.name), b.String())
 	}
 }
 

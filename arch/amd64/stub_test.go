@@ -2,20 +2,17 @@ package amd64
 
 import (
 	"encoding/hex"
-	"flag"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"goskas/arch"
+	"goskas/internal/testkit"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/arch/x86/x86asm"
 )
-
-var update = flag.Bool("update", false, "rewrite golden files")
 
 func testLayout() arch.StubLayout {
 	return arch.StubLayout{Code: 0x7fffffffc000, Data: 0x7fffffffd000, DataPages: 2}
@@ -49,19 +46,7 @@ func TestStubGolden(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := listing(s.Code, uint64(testLayout().Code), s.Labels)
-	path := filepath.Join("testdata", "stub.golden")
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("stub code changed (go test ./arch/amd64 -update rewrites the golden file):\n%s", diff)
-	}
+	testkit.Golden(t, filepath.Join("testdata", "stub.golden"), got)
 }
 
 // Every byte of the code page is an instruction that was meant: the decoder

@@ -3,16 +3,13 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"goskas/internal/testkit"
 )
-
-var update = flag.Bool("update", false, "rewrite golden files")
 
 // command runs a command line.
 func command(t *testing.T, args ...string) (status int, stdout, stderr string) {
@@ -63,19 +60,7 @@ func TestGuestBenchJSON(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		path := filepath.Join("testdata", c.golden)
-		if *update {
-			if err := os.WriteFile(path, got, 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(string(want), string(got)); diff != "" {
-			t.Errorf("%s: want (-), got (+)\n%s", c.args, diff)
-		}
+		testkit.Golden(t, filepath.Join("testdata", c.golden), string(got))
 	}
 }
 

@@ -1,10 +1,8 @@
 package toy_test
 
 import (
-	"flag"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -15,12 +13,11 @@ import (
 	"goskas/guest"
 	"goskas/guest/toy"
 	"goskas/internal/testguest"
+	"goskas/internal/testkit"
 	"goskas/program"
 
 	"github.com/google/go-cmp/cmp"
 )
-
-var update = flag.Bool("update", false, "rewrite golden files")
 
 // What differs between runs: numbers of processes, shares and switches.
 var (
@@ -60,17 +57,9 @@ func TestGuestBoot(t *testing.T) {
 		t.Helper()
 		checkShares(t, got.Out)
 		got.Out = normal(got.Out)
-		if *update && t.Name() == "TestGuestBoot/1_vCPU" {
-			if err := os.WriteFile(golden, []byte(got.Out), 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
-		text, err := os.ReadFile(golden)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(testguest.Result{Out: string(text)}, got); diff != "" {
-			t.Errorf("output changed (go test ./guest/toy -update rewrites the golden file):\n%s", diff)
+		testkit.Golden(t, golden, got.Out)
+		if diff := cmp.Diff(testguest.Result{Out: got.Out}, got); diff != "" {
+			t.Error(diff)
 		}
 	}
 	for _, c := range []struct {

@@ -1,16 +1,15 @@
 package trace
 
 import (
-	"flag"
 	"math/rand/v2"
 	"os"
 	"strings"
 	"testing"
 
+	"goskas/internal/testkit"
+
 	"github.com/google/go-cmp/cmp"
 )
-
-var update = flag.Bool("update", false, "rewrite golden files")
 
 func readEvents(t *testing.T, name string) []Event {
 	t.Helper()
@@ -84,19 +83,7 @@ func TestNormalizeUML(t *testing.T) {
 	for _, l := range stubs[0] {
 		b.WriteString(l.Text + "\n")
 	}
-	const golden = "testdata/uml-7.2.golden"
-	if *update {
-		if err := os.WriteFile(golden, []byte(b.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(string(want), b.String()); d != "" {
-		t.Errorf("-want +got:\n%s", d)
-	}
+	testkit.Golden(t, "testdata/uml-7.2.golden", b.String())
 }
 
 // script is the trace of a stub with some steps of its guest's.
