@@ -411,7 +411,9 @@ func newModel(t *testing.T, rnd *rand.Rand) *model {
 	mem.SetPoison(true)
 	m := &model{T: t, rnd: rnd, mem: mem}
 	for range 3 {
-		m.spaces = append(m.spaces, &space{t: New(mem, testEnd), host: newHost(), pages: map[arch.Addr]modelPage{}})
+		table := New(mem, testEnd)
+		table.pruneAt = 1 // and from then on after every few new tables
+		m.spaces = append(m.spaces, &space{t: table, host: newHost(), pages: map[arch.Addr]modelPage{}})
 	}
 	for range 3 {
 		m.shared = append(m.shared, m.newCell())
@@ -441,6 +443,9 @@ func TestTableAgainstModel(t *testing.T) {
 		for i := range 15000 {
 			m.step()
 			if i%16 == 0 {
+				for _, s := range m.spaces {
+					s.t.pruneAt = 1
+				}
 				m.check()
 			}
 		}

@@ -36,11 +36,15 @@ type Table struct {
 	// The last leaf that was found: accesses come in runs.
 	lastLeaf *leaf
 	lastKey  arch.Addr
+	// leaves counts the lowest-level tables; at pruneAt the empty ones are
+	// given up, or a guest that maps and unmaps all over its space would
+	// grow the monitor without end.
+	leaves, pruneAt int
 }
 
 // New makes an empty table for [0, end) over frames of mem.
 func New(mem *physmem.Memory, end arch.Addr) *Table {
-	return &Table{mem: mem, end: end}
+	return &Table{mem: mem, end: end, pruneAt: minLeaves}
 }
 
 // SetPager says who brings in pages that CopyIn and CopyOut miss.
@@ -317,6 +321,7 @@ func (t *Table) Destroy() {
 		return true
 	})
 	t.root = node{}
+	t.leaves, t.pruneAt = 0, minLeaves
 	t.lastLeaf = nil
 	t.lo, t.hi = 0, 0
 }

@@ -401,3 +401,48 @@ func TestTablesInParallel(t *testing.T) {
 		t.Errorf("%d frames in use, want 64", got)
 	}
 }
+
+// count is the number of tables below and including n.
+func (n *node) count() int {
+	total := 1
+	for _, kid := range n.kids {
+		if kid != nil {
+			total += kid.count()
+		}
+	}
+	return total
+}
+
+// A guest that maps, touches and unmaps pages all over its space once made the
+// monitor keep a table for each place for good.
+func TestTablesOfUnmappedPagesAreGivenUp(t *testing.T) {
+	table, mem := newTable(t)
+	h := newHost()
+	mapPages(t, table, mem, 0x1000, rw, rw) // stays
+	for i := range arch.Addr(5000) {
+		a := (i*7919%65536 + 1) * (leafSpan * 37)
+		mapPages(t, table, mem, a, rw)
+		if err := table.Sync(h); err != nil {
+			t.Fatal(err)
+		}
+		table.Unmap(a, a+arch.PageSize)
+		if err := table.Sync(h); err != nil {
+			t.Fatal(err)
+		}
+		if n := table.root.count(); n > 1+3*minLeaves {
+			t.Fatalf("%d tables for 2 pages after %d rounds", n, i)
+		}
+	}
+	if table.leaves > minLeaves || table.Pages() != 2 || len(h.pages) != 2 {
+		t.Errorf("%d leaves, %d pages, %d on the host", table.leaves, table.Pages(), len(h.pages))
+	}
+	// Tables with pages are kept, however many.
+	for i := range arch.Addr(200) {
+		mapPages(t, table, mem, (i+1)*leafSpan, rw)
+	}
+	for i := range arch.Addr(200) {
+		if !table.Lookup((i + 1) * leafSpan).Present() {
+			t.Fatalf("page %d is gone", i)
+		}
+	}
+}

@@ -11,9 +11,8 @@ const (
 
 // node is an inner table.
 type node struct {
-	kids  [perNode]*node
-	leaf  *leaf // of the lowest level only
-	count int   // kids in use
+	kids [perNode]*node
+	leaf *leaf // of the lowest level only
 }
 
 // leaf is a lowest-level table. count is the number of entries that are not
@@ -58,6 +57,10 @@ func (t *Table) leafFor(a arch.Addr) *leaf {
 	if l := t.leafAt(a); l != nil {
 		return l
 	}
+	if t.leaves >= t.pruneAt {
+		t.root.prune(levels-1, &t.leaves)
+		t.pruneAt = max(minLeaves, 2*t.leaves)
+	}
 	n := &t.root
 	for level := levels - 1; level > 0; level-- {
 		kid := n.kids[index(a, level)]
@@ -65,14 +68,41 @@ func (t *Table) leafFor(a arch.Addr) *leaf {
 			kid = new(node)
 			if level == 1 {
 				kid.leaf = new(leaf)
+				t.leaves++
 			}
 			n.kids[index(a, level)] = kid
-			n.count++
 		}
 		n = kid
 	}
 	t.lastLeaf, t.lastKey = n.leaf, a/leafSpan
 	return n.leaf
+}
+
+// minLeaves is how many lowest-level tables may be there, used or not, before
+// prune looks at them: 64 MiB of guest memory in runs, some 150 KiB of ours.
+const minLeaves = 32
+
+// prune cuts off the tables below n that have no entry and reports whether n
+// has become empty itself. Whoever walks a table that is cut off (see each) sees
+// it empty, as it is.
+func (n *node) prune(level int, leaves *int) (empty bool) {
+	if level == 0 {
+		if n.leaf.live == 0 {
+			*leaves--
+		}
+		return n.leaf.live == 0
+	}
+	empty = true
+	for i, kid := range n.kids {
+		switch {
+		case kid == nil:
+		case kid.prune(level-1, leaves):
+			n.kids[i] = nil
+		default:
+			empty = false
+		}
+	}
+	return empty
 }
 
 // set stores an entry and keeps the counts.
