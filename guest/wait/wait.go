@@ -52,11 +52,16 @@ func (q *Queue) Remove(w *Waiter) {
 	w.queue, w.prev, w.next = nil, nil, nil
 }
 
-// Wake calls the function of every waiter that is there now, in order.
+// Wake calls the function of every waiter that is there now, in order. Those
+// that come, or come back, meanwhile wait for the next time.
 func (q *Queue) Wake() {
+	last := q.tail
 	for w := q.head; w != nil; {
-		next := w.next
+		next, end := w.next, w == last
 		w.Wake()
+		if end {
+			return
+		}
 		w = next
 	}
 }
