@@ -75,12 +75,13 @@ type Tick struct {
 	next   time.Duration
 }
 
-// NewTick starts a timer of hz ticks per second; 0 never ticks.
+// NewTick starts a timer of hz ticks per second, at most one a nanosecond; 0
+// never ticks.
 func NewTick(c Clock, hz int) *Tick {
 	if hz <= 0 {
 		return &Tick{next: Never}
 	}
-	p := time.Second / time.Duration(hz)
+	p := max(time.Second/time.Duration(hz), 1) // the clock's resolution
 	return &Tick{period: p, next: c.Now() + p}
 }
 
@@ -101,6 +102,7 @@ func (t *Tick) Expired(now time.Duration) (n int) {
 // Timer is a one-shot timer in a Queue.
 type Timer struct {
 	at    time.Duration
+	seq   uint64 // tells timers of one moment apart
 	fn    func()
 	index int // in the heap, -1 if it is not there
 }
@@ -110,11 +112,15 @@ func (t *Timer) At() time.Duration { return t.at }
 
 // Queue holds one-shot timers. It has no lock: its owner's lock guards it, and
 // the functions run with that lock held.
-type Queue struct{ heap timerHeap }
+type Queue struct {
+	heap timerHeap
+	seq  uint64
+}
 
 // Add arranges for fn to be called by the first Run at or after at.
 func (q *Queue) Add(at time.Duration, fn func()) *Timer {
-	t := &Timer{at: at, fn: fn}
+	q.seq++
+	t := &Timer{at: at, seq: q.seq, fn: fn}
 	heap.Push(&q.heap, t)
 	return t
 }
@@ -136,7 +142,8 @@ func (q *Queue) Next() (at time.Duration, ok bool) {
 	return q.heap[0].at, true
 }
 
-// Run calls what is due, in order, and returns how many that were. A function
+// Run calls what is due, the earliest first, those of one moment in the order in
+// which they were added, and returns how many that were. A function
 // may add timers; one that is due already fires in the same Run.
 func (q *Queue) Run(now time.Duration) (fired int) {
 	for len(q.heap) > 0 && q.heap[0].at <= now {
@@ -148,8 +155,12 @@ func (q *Queue) Run(now time.Duration) (fired int) {
 
 type timerHeap []*Timer
 
-func (h timerHeap) Len() int           { return len(h) }
-func (h timerHeap) Less(i, j int) bool { return h[i].at < h[j].at }
+func (h timerHeap) Len() int { return len(h) }
+
+func (h timerHeap) Less(i, j int) bool {
+	return h[i].at < h[j].at || h[i].at == h[j].at && h[i].seq < h[j].seq
+}
+
 func (h timerHeap) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
 	h[i].index, h[j].index = i, j
