@@ -119,8 +119,9 @@ type Arch interface {
 	// HWCap and HWCap2 are the auxiliary vector values for guests.
 	HWCap() (hwcap, hwcap2 uint64)
 
-	// Stub assembles the stub for a layout.
-	Stub(l StubLayout) (*Stub, error)
+	// Stub assembles the stub that speaks UML's protocol for a layout; with
+	// a listener, its filter gets one.
+	Stub(l StubLayout, listener bool) (*Stub, error)
 
 	// LoadFrame reads general registers out of a copied mcontext.
 	LoadFrame(mctx []byte, r *Regs)
@@ -145,6 +146,8 @@ type Arch interface {
 
 	// Syscall gives number and arguments of a trapped system call.
 	Syscall(r *Regs) (nr uint64, args [6]uint64)
+	// IsMunmap tells munmap from mmap among the stub's mapping calls.
+	IsMunmap(nr uint64) bool
 	// SetResult stores a system call's result (a negated errno on error).
 	SetResult(r *Regs, v int64)
 	// Restart points r back at the system call instruction, with number nr.

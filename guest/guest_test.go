@@ -43,6 +43,7 @@ func boot(t *testing.T, cfg guest.Config) *machine {
 		t.Fatal(err)
 	}
 	cfg.Stdin, cfg.Stdout, cfg.Stderr = inR, outW, outW
+	cfg.Guard = testkit.Guard(t)
 	k, err := guest.New(cfg)
 	if err != nil {
 		t.Fatal(err)

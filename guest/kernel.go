@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"goskas/arch"
+	"goskas/guard"
 	"goskas/guest/vfs"
 	"goskas/physmem"
 	"goskas/skas"
@@ -25,6 +26,10 @@ type Config struct {
 	Memory int64 // bytes of guest memory; 0 means 256 MiB
 	CPUs   int   // vCPUs; 0 means 1
 	HZ     int   // ticks per second; 0 means 100
+	// Guard, Stall and NoSyncWake are the monitor's (skas.Config).
+	Guard      guard.Guard
+	Stall      skas.Stall
+	NoSyncWake bool
 	// Root is the host directory that the guest sees, read-only, as its
 	// root; "" means an empty tree. /tmp, /dev, /proc and /toy are the
 	// guest's own in either case.
@@ -121,7 +126,8 @@ func New(cfg Config) (*Kernel, error) {
 	if err != nil {
 		return nil, fmt.Errorf("guest memory: %w", err)
 	}
-	mon, err := skas.New(skas.Config{Memory: mem, Arch: cfg.Arch, HZ: cfg.HZ, Log: cfg.Log})
+	mon, err := skas.New(skas.Config{Memory: mem, Arch: cfg.Arch, HZ: cfg.HZ, Log: cfg.Log,
+		Guard: cfg.Guard, Stall: cfg.Stall, NoSyncWake: cfg.NoSyncWake})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start monitor: %w", err), mem.Close())
 	}

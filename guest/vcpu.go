@@ -76,6 +76,11 @@ func (k *Kernel) enterGuest(v *skas.VCPU, t *Task) {
 		k.runFailed(t, err)
 		return
 	}
+	if ev.Late {
+		k.stats.Ticks++
+		k.runTimers()
+		t.yield = true
+	}
 	switch ev.Kind {
 	case skas.Syscall:
 		k.syscall(t, &ev)

@@ -11,6 +11,6 @@
 // crash.
 //
 // The table owns a reference to each frame that it maps. It knows nothing of
-// stubs, of what a page is for, or of who else shares a frame. Its lock is held
-// while a Mapper runs (which must not call back) and not while a Pager does.
+// stubs, of what a page is for, or of who else shares a frame. Its lock is
+// not held while a Mapper or a Pager runs.
 package mm

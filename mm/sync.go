@@ -2,53 +2,92 @@ package mm
 
 import "goskas/arch"
 
+// step is one call that Sync is about to make.
+type step struct {
+	addr  arch.Addr
+	pte   PTE // as it was
+	unmap bool
+}
+
+// syncSteps is how many calls Sync collects before it makes them.
+const syncSteps = 64
+
 // Sync walks the dirty range and turns every entry that needs it into a call of
 // m: a mapping with the rights that the host may grant, or the removal of one.
 // (UML: um_tlb_sync.) An entry counts as done when m has accepted it; on an
-// error the rest stays for the next Sync.
+// error the rest stays for the next Sync. The lock is not held while m runs: a
+// queue that runs a batch in between may be asked what the table grants.
+//
+// Only one Sync may be under way: the mm's turnstile sees to that.
 func (t *Table) Sync(m Mapper) error {
+	var buf [syncSteps]step
+	for {
+		steps := t.collect(buf[:0])
+		if len(steps) == 0 {
+			return nil
+		}
+		for i, s := range steps {
+			var err error
+			if s.unmap {
+				err = m.Unmap(s.addr, arch.PageSize)
+			} else {
+				err = m.Map(s.addr, arch.PageSize, s.pte.Host(), s.pte.PFN())
+			}
+			if err != nil {
+				t.uncollect(steps[i:])
+				return err
+			}
+		}
+	}
+}
+
+// collect takes the next steps out of the dirty range and notes in the entries
+// what the host will have.
+func (t *Table) collect(steps []step) []step {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.lo == t.hi {
-		return nil
-	}
-	var err error
+	next := t.hi
 	t.each(t.lo, t.hi, func(a arch.Addr, l *leaf, i int) bool {
 		p := l.ptes[i]
 		if !p.NeedSync() {
 			return true
 		}
-		if err = t.syncPage(m, a, l, i, p); err != nil {
-			t.lo = a
+		if len(steps) == cap(steps) {
+			next = a
 			return false
+		}
+		switch {
+		case p.Host() != 0:
+			steps = append(steps, step{addr: a, pte: p})
+			l.set(i, p&^pteNeedSync|pteHost)
+			return true
+		case p&pteHost != 0:
+			steps = append(steps, step{addr: a, pte: p, unmap: true})
+		}
+		if p.Present() {
+			l.set(i, p&^(pteNeedSync|pteHost))
+		} else {
+			l.set(i, 0)
 		}
 		return true
 	})
-	if err == nil {
+	t.lo = next
+	if t.lo >= t.hi {
 		t.lo, t.hi = 0, 0
 	}
-	return err
+	return steps
 }
 
-func (t *Table) syncPage(m Mapper, a arch.Addr, l *leaf, i int, p PTE) error {
-	if acc := p.Host(); acc != 0 {
-		if err := m.Map(a, arch.PageSize, acc, p.PFN()); err != nil {
-			return err
-		}
-		l.set(i, p&^pteNeedSync|pteHost)
-		return nil
+// uncollect puts steps that m did not take back: whatever the entries say by
+// now, the host may have what it had.
+func (t *Table) uncollect(steps []step) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, s := range steps {
+		l, i := t.leafFor(s.addr), index(s.addr, 0)
+		l.set(i, l.ptes[i]&^pteHost|s.pte&pteHost|pteNeedSync)
+		t.mark(s.addr, s.addr+arch.PageSize)
 	}
-	if p&pteHost != 0 {
-		if err := m.Unmap(a, arch.PageSize); err != nil {
-			return err
-		}
-	}
-	if !p.Present() {
-		l.set(i, 0)
-		return nil
-	}
-	l.set(i, p&^(pteNeedSync|pteHost))
-	return nil
 }
 
 // MarkAllNeedSync makes the next Sync say everything again, for a host that

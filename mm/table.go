@@ -77,6 +77,13 @@ func (t *Table) Lookup(a arch.Addr) PTE {
 	return 0
 }
 
+// Grants reports whether the page at a maps exactly the frame pfn and lets the
+// host grant at least acc.
+func (t *Table) Grants(a arch.Addr, pfn physmem.PFN, acc arch.Access) bool {
+	p := t.Lookup(a)
+	return p.Present() && p.PFN() == pfn && acc&^p.Host() == 0
+}
+
 // mark adds [start, end) to the dirty range.
 func (t *Table) mark(start, end arch.Addr) {
 	if t.lo == t.hi {

@@ -34,7 +34,11 @@ func (k Kind) String() string {
 // Event is what a run of guest code ended with. It is a checked copy of what
 // the stub reported; the registers are in the Regs that were run.
 type Event struct {
-	Kind  Kind
+	Kind Kind
+	// Late is set if the vCPU's tick was due as well: no tick is sent to a
+	// stub that has stopped by itself. Without it a stub that reports all the
+	// time would keep its vCPU for itself.
+	Late  bool
 	Signo int   // host signal that carried it
 	Code  int32 // si_code
 	// Fault is set for PageFault.

@@ -9,7 +9,6 @@ import (
 	"goskas/arch"
 	"goskas/internal/sys"
 	"goskas/mm"
-	"goskas/physmem"
 	"goskas/stubexe"
 	"goskas/stubexe/stubabi"
 	"goskas/syscallq"
@@ -32,18 +31,16 @@ type MM struct {
 	// blank line belong to it.
 	turnstile sync.Mutex
 	queue     *syscallq.Queue
-	data      *stubabi.Data // shared with the stub: see stubabi for who writes what
-	stack     []byte        // the signal stack, shared with the stub
-	frames    physmem.PFN   // the first of the stub data frames
-	sender    sys.FDSender
+	link      link
+	listener  *listener // nil unless the guard has calls routed to it
+	report    report    // scratch for the last one
+	forward   forward
+	wakes     uint64 // how often the stub was woken
+	audit     audit
 	cpu       int // the CPU that the stub is pinned to, -1 before the first run
-	// mctx and x are where the last report's registers lie in stack.
-	mctx, x int
 	// owner is the register set whose extended state is in the stub's
 	// frame and nowhere else; nil if r.X of every task is current.
-	owner *arch.Regs
-	// fs and gs are the bases that the stub has loaded.
-	fs, gs    uint64
+	owner     *arch.Regs
 	destroyed bool
 
 	proc   stubexe.Process
@@ -66,35 +63,15 @@ type MM struct {
 // NewMM starts a stub (UML's start_userspace) and returns an empty address
 // space over it.
 func (m *Monitor) NewMM() (*MM, error) {
-	pages := m.layout.DataPages
-	frames, err := m.mem.AllocContig(pages)
+	l, orders, err := m.protocol.open()
 	if err != nil {
-		return nil, fmt.Errorf("allocate stub data: %w", err)
+		return nil, err
 	}
-	shared := m.mem.Range(frames, pages)
-	x := &MM{
-		mon:    m,
-		data:   stubabi.DataAt(shared),
-		stack:  shared[arch.PageSize:],
-		frames: frames,
-		cpu:    -1,
-	}
-	x.queue = syscallq.New(syscallq.Limits{Entries: stubabi.MaxEntries, Length: 1 << 47}, m.mem, x.runBatch)
-	x.data.Futex.Set(stubabi.InChild)
-
-	fd, codeOffset := m.mem.PhysMapping(m.code)
-	_, dataOffset := m.mem.PhysMapping(frames)
-	x.proc, err = m.spawn.start(m.image, fd, stubabi.InitData{
-		Start:      uint64(m.layout.Code),
-		CodeOffset: uint64(codeOffset),
-		DataOffset: uint64(dataOffset),
-		Handler:    uint64(m.layout.Code) + m.stub.Handler,
-		Restorer:   uint64(m.layout.Code) + m.stub.Restorer,
-	})
-	if err != nil {
-		for i := range pages {
-			m.mem.Unref(frames + physmem.PFN(i))
-		}
+	x := &MM{mon: m, link: l, cpu: -1}
+	x.report.mctx = make([]byte, m.arch.MContextSize())
+	x.queue = syscallq.New(m.protocol.limits(), m.mem, x.runBatch)
+	if x.proc, err = m.spawn.start(m.protocol.image(), orders); err != nil {
+		l.close()
 		return nil, err
 	}
 	m.stats.stubStarts.Add(1)
@@ -113,11 +90,6 @@ func (m *Monitor) NewMM() (*MM, error) {
 		x.destroyLocked()
 		return nil, fmt.Errorf("start stub: %w", err)
 	}
-	// The first batch takes away everything that the exec left behind.
-	if err := x.queue.Unmap(0, uint64(m.End())); err != nil {
-		x.destroyLocked()
-		return nil, err
-	}
 	return x, nil
 }
 
@@ -126,16 +98,18 @@ func (x *MM) waitStart() error {
 	if err := x.wait(nil); err != nil {
 		return err
 	}
-	r, err := x.report()
-	if err != nil {
+	if err := x.take(); err != nil {
 		return err
 	}
-	if unix.Signal(r.Signal) != unix.SIGSYS {
-		return x.refuse("first report is signal %d, not SIGSYS", r.Signal)
+	if x.report.signal != unix.SIGSYS {
+		return x.refuse("first report is signal %d, not SIGSYS", x.report.signal)
 	}
-	mctx := make([]byte, x.mon.arch.MContextSize())
-	copy(mctx, x.stack[x.mctx:])
-	return x.locateX(mctx)
+	if len(x.mon.guard.Routed) > 0 {
+		if err := x.takeListener(); err != nil {
+			return err
+		}
+	}
+	return x.link.first(x)
 }
 
 // Table is the page table over [0, Monitor.End). Changes take effect on the
@@ -180,7 +154,7 @@ func (x *MM) saveOwner() {
 	if x.owner.X == nil {
 		x.owner.X = make([]byte, x.mon.arch.XSize())
 	}
-	x.mon.arch.LoadX(x.owner.X, x.stack[x.x:])
+	x.mon.arch.LoadX(x.owner.X, x.link.extended())
 	x.owner = nil
 }
 
@@ -201,6 +175,9 @@ func (x *MM) destroyLocked() {
 	x.mon.reaper.doom(x)
 	x.kill()
 	unix.Close(x.proc.Sock)
+	if x.listener != nil {
+		x.listener.close()
+	}
 	x.mon.mu.Lock()
 	delete(x.mon.mms, x)
 	x.mon.mu.Unlock()
@@ -217,9 +194,7 @@ func (x *MM) release() {
 		return
 	}
 	x.table.Destroy()
-	for i := range x.mon.layout.DataPages {
-		x.mon.mem.Unref(x.frames + physmem.PFN(i))
-	}
+	x.link.close()
 }
 
 // died runs on the reaper's thread.
@@ -228,8 +203,9 @@ func (x *MM) died(status sys.Status) {
 	x.reaped, x.status = true, status
 	x.procMu.Unlock()
 	x.dead.Store(true)
-	x.data.Futex.Set(stubabi.InKern)
-	sys.FutexWake(x.data.Futex.Addr(), 1)
+	w := x.link.word()
+	w.Set(stubabi.InKern)
+	sys.FutexWake(w.Addr(), 1)
 	x.mon.stats.stubDeaths.Add(1)
 	x.release()
 }

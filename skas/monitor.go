@@ -4,14 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 
 	"goskas/arch"
+	"goskas/guard"
 	"goskas/physmem"
-	"goskas/stubexe"
-	"goskas/stubexe/stubabi"
-
-	"golang.org/x/sys/unix"
 )
 
 // Config is what a Monitor is made of.
@@ -20,23 +19,35 @@ type Config struct {
 	Arch   arch.Arch
 	// HZ is the tick rate of each vCPU; 0 means no ticks.
 	HZ int
+	// Guard decides which mapping calls of stubs are legitimate.
+	Guard guard.Guard
+	// Stall is what to do about stubs that do not report a tick.
+	Stall Stall
+	// NoSyncWake leaves the guards' listener without its synchronous
+	// wake-up (Linux 6.6), so that the difference can be measured.
+	NoSyncWake bool
 	// Log gets deaths of stubs and refused reports; nil discards them.
 	Log *slog.Logger
 }
 
 // Monitor plays the kernel's part towards its stubs.
 type Monitor struct {
-	mem    *physmem.Memory
-	arch   arch.Arch
-	hz     int
-	log    *slog.Logger
-	layout arch.StubLayout
-	stub   *arch.Stub
-	image  *stubexe.Image
-	code   physmem.PFN // the stub code page, shared by all stubs
+	mem   *physmem.Memory
+	arch  arch.Arch
+	hz    int
+	log   *slog.Logger
+	guard guard.Guard
+	stall Stall
+	// syncWake has listeners answer with a wake-up on the caller's CPU.
+	syncWake bool
+	protocol protocol
 
 	spawn  *spawner
 	reaper *reaper
+	// watchdog is idle unless it is the stall policy; auditor is nil under
+	// guard none.
+	watchdog watchdog
+	auditor  *auditor
 
 	stats counters
 
@@ -56,79 +67,49 @@ func New(cfg Config) (*Monitor, error) {
 	if cfg.HZ < 0 || cfg.HZ > 1000 {
 		return nil, fmt.Errorf("skas: HZ %d is not between 0 and 1000", cfg.HZ)
 	}
-	m := &Monitor{mem: cfg.Memory, arch: cfg.Arch, hz: cfg.HZ, log: cfg.Log, mms: make(map[*MM]struct{})}
+	m := &Monitor{mem: cfg.Memory, arch: cfg.Arch, hz: cfg.HZ, log: cfg.Log,
+		guard: cfg.Guard, stall: cfg.Stall, syncWake: !cfg.NoSyncWake, mms: make(map[*MM]struct{})}
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
 	}
+	if m.stall == StallDefault {
+		m.stall = StallCPU
+		if cfg.Guard.String() == guard.None.String() {
+			m.stall = StallOff // as in UML
+		}
+	}
 	var err error
-	if m.layout, err = Layout(cfg.Arch); err != nil {
+	if m.protocol, err = newPosted(m.mem, m.arch, m.guard); err != nil {
 		return nil, err
 	}
-	if m.stub, err = cfg.Arch.Stub(m.layout); err != nil {
-		return nil, err
-	}
-	filter, err := stubexe.Filter(m.layout.Code, cfg.Arch.AuditArch())
-	if err != nil {
-		return nil, err
-	}
-	if m.image, err = stubexe.Build(m.stub, filter); err != nil {
-		return nil, err
-	}
-	// In UML the stub's pages are frames of physmem like any other; guard
-	// none keeps that, hole and all.
-	if m.code, err = m.mem.Alloc(); err != nil {
-		m.image.Close()
-		return nil, fmt.Errorf("allocate the stub code page: %w", err)
-	}
-	copy(m.mem.Bytes(m.code), m.stub.Code)
 	if m.reaper, err = newReaper(); err != nil {
-		m.mem.Unref(m.code)
-		m.image.Close()
-		return nil, err
+		return nil, errors.Join(err, m.protocol.close())
 	}
 	m.spawn = newSpawner()
+	if m.stall == StallWatchdog {
+		m.watchdog.start(m.tickPeriod())
+	}
+	if m.guard.String() != guard.None.String() {
+		m.auditor = m.startAuditor()
+	}
 	return m, nil
 }
 
-// atMinSigStkSz is the auxiliary vector entry with the size of the largest
-// signal frame (AT_MINSIGSTKSZ, linux/auxvec.h; Linux 5.14).
-const atMinSigStkSz = 51
-
-// handlerRoom is what the stub's handler needs below the signal frame.
-const handlerRoom = 256
-
-// Layout puts the stub at the top of the address space: code, queue page, and
-// as many pages of signal stack as this host's frames need (one, up to
-// AVX-512).
-func Layout(a arch.Arch) (arch.StubLayout, error) {
-	auxv, err := unix.Auxv()
-	if err != nil {
-		return arch.StubLayout{}, fmt.Errorf("read the auxiliary vector: %w", err)
-	}
-	frame := a.XSize() + 1024 // for kernels that do not say
-	for _, e := range auxv {
-		if e[0] == atMinSigStkSz {
-			frame = int(e[1])
-		}
-	}
-	stack := (frame + handlerRoom + arch.PageSize - 1) / arch.PageSize
-	l := arch.StubLayout{DataPages: 1 + stack}
-	l.Code = a.UserTop() - arch.Addr((1+l.DataPages)*arch.PageSize)
-	l.Data = l.Code + arch.PageSize
-	if (l.DataPages-1)*stubabi.PageSize > 1<<16 {
-		return l, fmt.Errorf("signal frames of %d bytes are larger than the stub can report", frame)
-	}
-	return l, nil
-}
-
 // Layout is where the stub's pages lie.
-func (m *Monitor) Layout() arch.StubLayout { return m.layout }
+func (m *Monitor) Layout() arch.StubLayout { return m.protocol.layout() }
 
 // End is the end of guest space; a guest address is below it.
-func (m *Monitor) End() arch.Addr { return m.layout.Code }
+func (m *Monitor) End() arch.Addr { return m.protocol.end() }
 
 // Arch is the CPU that the monitor was made for.
 func (m *Monitor) Arch() arch.Arch { return m.arch }
+
+// live lists the mms that are not destroyed.
+func (m *Monitor) live() []*MM {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Collect(maps.Keys(m.mms))
+}
 
 // Quiesce waits until every stub that was killed has been reaped and its
 // memory returned.
@@ -137,18 +118,15 @@ func (m *Monitor) Quiesce() { m.reaper.drain() }
 // Close kills all stubs that are left and waits for them. No vCPU may be
 // running.
 func (m *Monitor) Close() error {
-	m.mu.Lock()
-	left := make([]*MM, 0, len(m.mms))
-	for x := range m.mms {
-		left = append(left, x)
-	}
-	m.mu.Unlock()
-	for _, x := range left {
+	for _, x := range m.live() {
 		x.Destroy()
 	}
 	m.Quiesce()
 	m.spawn.close()
+	m.watchdog.close()
+	if m.auditor != nil {
+		m.auditor.close()
+	}
 	m.reaper.close()
-	m.mem.Unref(m.code)
-	return m.image.Close()
+	return m.protocol.close()
 }

@@ -8,7 +8,6 @@ import (
 
 	"goskas/internal/sys"
 	"goskas/stubexe"
-	"goskas/stubexe/stubabi"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,10 +19,9 @@ type spawner struct {
 }
 
 type spawnRequest struct {
-	image *stubexe.Image
-	mem   int
-	init  stubabi.InitData
-	reply chan<- spawnReply
+	image  *stubexe.Image
+	orders stubexe.Orders
+	reply  chan<- spawnReply
 }
 
 type spawnReply struct {
@@ -38,16 +36,16 @@ func newSpawner() *spawner {
 		// monitor is closed and no stub is left.
 		runtime.LockOSThread()
 		for r := range s.requests {
-			p, err := r.image.Start(r.mem, r.init)
+			p, err := r.image.Start(r.orders)
 			r.reply <- spawnReply{p, err}
 		}
 	}()
 	return s
 }
 
-func (s *spawner) start(image *stubexe.Image, mem int, init stubabi.InitData) (stubexe.Process, error) {
+func (s *spawner) start(image *stubexe.Image, orders stubexe.Orders) (stubexe.Process, error) {
 	reply := make(chan spawnReply, 1)
-	s.requests <- spawnRequest{image, mem, init, reply}
+	s.requests <- spawnRequest{image, orders, reply}
 	r := <-reply
 	return r.p, r.err
 }

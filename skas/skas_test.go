@@ -10,6 +10,7 @@ import (
 	"goskas/arch"
 	"goskas/arch/amd64"
 	"goskas/arch/amd64/asm"
+	"goskas/internal/testkit"
 	"goskas/physmem"
 
 	"github.com/google/go-cmp/cmp"
@@ -38,7 +39,7 @@ func newRig(t testing.TB, hz int) *rig {
 		t.Fatal(err)
 	}
 	cpu := amd64.New()
-	mon, err := New(Config{Memory: mem, Arch: cpu, HZ: hz, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	mon, err := New(Config{Memory: mem, Arch: cpu, HZ: hz, Guard: testkit.Guard(t), Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,13 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"goskas/stubexe/stubabi"
 	"goskas/syscallq"
-)
-
-const (
-	syncFS = stubabi.SyncFS
-	syncGS = stubabi.SyncGS
 )
 
 // Stats counts what a monitor's stubs did so far.
@@ -23,6 +17,9 @@ type Stats struct {
 	StubStarts     uint64 `json:"stub_starts"`
 	StubDeaths     uint64 `json:"stub_deaths"`
 	Refused        uint64 `json:"refused"`  // stubs killed for what they reported
+	Stalled        uint64 `json:"stalled"`  // of these, for a tick that they did not report
+	Notified       uint64 `json:"notified"` // mapping calls that the listener answered
+	Denied         uint64 `json:"denied"`   // of these, with EPERM
 	Switches       uint64 `json:"switches"` // runs that loaded another task's extended state
 	Batches        uint64 `json:"batches"`
 	Flushes        uint64 `json:"flushes"`
@@ -37,6 +34,9 @@ type counters struct {
 	stubStarts     atomic.Uint64
 	stubDeaths     atomic.Uint64
 	refused        atomic.Uint64
+	stalled        atomic.Uint64
+	notified       atomic.Uint64
+	denied         atomic.Uint64
 	switches       atomic.Uint64
 
 	mu    sync.Mutex
@@ -53,14 +53,8 @@ func (c *counters) addQueue(q syscallq.Stats) {
 // stop, at most until its next tick.
 func (m *Monitor) Stats() Stats {
 	c := &m.stats
-	m.mu.Lock()
-	live := make([]*MM, 0, len(m.mms))
-	for x := range m.mms {
-		live = append(live, x)
-	}
-	m.mu.Unlock()
 	var q syscallq.Stats
-	for _, x := range live {
+	for _, x := range m.live() {
 		x.turnstile.Lock()
 		if !x.destroyed {
 			q.Add(x.queue.Stats())
@@ -75,7 +69,8 @@ func (m *Monitor) Stats() Stats {
 		Ticks: c.events[Tick].Load(), Traps: c.events[Trap].Load(),
 		TicksForwarded: c.ticksForwarded.Load(),
 		StubStarts:     c.stubStarts.Load(), StubDeaths: c.stubDeaths.Load(),
-		Refused: c.refused.Load(), Switches: c.switches.Load(),
+		Refused: c.refused.Load(), Stalled: c.stalled.Load(),
+		Notified: c.notified.Load(), Denied: c.denied.Load(), Switches: c.switches.Load(),
 		Batches: q.Batches, Flushes: q.Flushes, Entries: q.Entries, Merged: q.Merged, MaxBatch: q.MaxLen,
 	}
 }

@@ -2,20 +2,25 @@ package stubexe
 
 import (
 	"fmt"
+	"slices"
 
 	"goskas/arch"
 	"goskas/internal/bpf"
+	"goskas/stubexe/stubabi"
 
 	"golang.org/x/sys/unix"
 )
 
-// Filter is the seccomp filter of guard none, that of UML 7.2
-// (arch/um/kernel/skas/stub_exe.c) instruction by instruction: system calls
+// Filter is the seccomp filter of stubs that speak UML's protocol: system calls
 // from outside the stub's code page trap, those from inside are allowed if the
-// stub makes them itself. code is the address of the page, audit the
-// AUDIT_ARCH_* value of the stub's system calls.
-func Filter(code arch.Addr, audit uint32) ([]unix.SockFilter, error) {
-	p, err := noneFilter(code, audit)
+// stub makes them itself. The calls of the kinds in routed go to the listener
+// instead. code is the address of the page, audit the AUDIT_ARCH_* value of the
+// stub's system calls.
+//
+// With nothing routed it is UML 7.2's, instruction by instruction
+// (arch/um/kernel/skas/stub_exe.c).
+func Filter(code arch.Addr, audit uint32, routed ...stubabi.Kind) ([]unix.SockFilter, error) {
+	p, err := postedFilter(code, audit, routed)
 	if err != nil {
 		return nil, err
 	}
@@ -23,18 +28,26 @@ func Filter(code arch.Addr, audit uint32) ([]unix.SockFilter, error) {
 }
 
 // FilterText is the filter for people.
-func FilterText(code arch.Addr, audit uint32) (string, error) {
-	p, err := noneFilter(code, audit)
+func FilterText(code arch.Addr, audit uint32, routed ...stubabi.Kind) (string, error) {
+	p, err := postedFilter(code, audit, routed)
 	if err != nil {
 		return "", err
 	}
 	return p.Text(), nil
 }
 
-func noneFilter(code arch.Addr, audit uint32) (*bpf.Program, error) {
-	return stubFilter(code, audit, func(b *bpf.Builder, calls []stubCall) {
+func postedFilter(code arch.Addr, audit uint32, routed []stubabi.Kind) (*bpf.Program, error) {
+	names := make([]string, 0, 2)
+	for _, k := range routed {
+		names = append(names, k.String())
+	}
+	return stubFilter(code, audit, len(routed) > 0, func(b *bpf.Builder, calls []stubCall) {
 		for _, c := range calls {
 			b.Note(c.name)
+			if slices.Contains(names, c.name) {
+				b.Jump(bpf.Eq, c.nr, "listener", bpf.Next)
+				continue
+			}
 			b.Jump(bpf.Eq, c.nr, "allow", bpf.Next)
 		}
 	})
@@ -64,12 +77,12 @@ func stubCalls(audit uint32) ([]stubCall, error) {
 
 // stubFilter is what the page filters have in common. rules starts with the
 // system call's number in A and decides between the label "allow" and going
-// on, which kills.
+// on, which kills; with a listener there is a label of that name, too.
 //
 // The kernel gives the address behind the system call instruction. So the page
 // begins, for a filter, with an instruction that ends where the page begins,
 // and an instruction that ends with the page is outside.
-func stubFilter(code arch.Addr, audit uint32, rules func(b *bpf.Builder, calls []stubCall)) (*bpf.Program, error) {
+func stubFilter(code arch.Addr, audit uint32, listener bool, rules func(b *bpf.Builder, calls []stubCall)) (*bpf.Program, error) {
 	if code.PageOffset() != 0 {
 		return nil, fmt.Errorf("stub code at %#x is not at a page", uint64(code))
 	}
@@ -96,6 +109,10 @@ func stubFilter(code arch.Addr, audit uint32, rules func(b *bpf.Builder, calls [
 
 	b.Label("allow")
 	b.Ret(bpf.Allow)
+	if listener {
+		b.Label("listener")
+		b.Ret(bpf.UserNotif)
+	}
 	p, err := b.Program()
 	if err != nil {
 		return nil, fmt.Errorf("build stub filter: %w", err)

@@ -20,7 +20,7 @@ const topCode = 0x7fffffffc000
 
 func none(t *testing.T, code arch.Addr) *bpf.Program {
 	t.Helper()
-	p, err := noneFilter(code, unix.AUDIT_ARCH_X86_64)
+	p, err := postedFilter(code, unix.AUDIT_ARCH_X86_64, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

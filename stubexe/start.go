@@ -5,17 +5,22 @@ import (
 	"syscall"
 
 	"goskas/internal/sys"
-	"goskas/stubexe/stubabi"
 
 	"golang.org/x/sys/unix"
 )
 
-// memFD is the number under which a stub gets the memory's descriptor; its
-// descriptor 0 is the socket.
-const memFD = 3
+// FirstFD is the number under which a stub gets the first of its descriptors;
+// the others follow. Its descriptor 0 is the socket.
+const FirstFD = 3
 
 // closed marks a descriptor that the child must not have (syscall.ProcAttr).
 const closed = ^uintptr(0)
+
+// Orders is what a new stub is started with.
+type Orders struct {
+	FDs  []int  // become FirstFD and up
+	Init []byte // what its start-up program reads from descriptor 0
+}
 
 // Process is a started stub.
 type Process struct {
@@ -24,12 +29,11 @@ type Process struct {
 	Sock  int // the monitor's end of the stub's socket
 }
 
-// Start runs the image as a new stub whose pages lie in the memory behind mem.
-// init's descriptor numbers are filled in here.
+// Start runs the image as a new stub.
 //
 // It must be called on a thread that lives as long as the stubs should: the
 // stub asks to be killed when the thread that forked it ends (PR_SET_PDEATHSIG).
-func (i *Image) Start(mem int, init stubabi.InitData) (p Process, err error) {
+func (i *Image) Start(o Orders) (p Process, err error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return p, fmt.Errorf("make stub socket: %w", err)
@@ -41,13 +45,16 @@ func (i *Image) Start(mem int, init stubabi.InitData) (p Process, err error) {
 		}
 	}()
 
-	init.Seccomp, init.CodeFD, init.DataFD = 1, memFD, memFD
-	if n, err := unix.Write(pair[1], init.Bytes()); err != nil || n != stubabi.InitSize {
+	if n, err := unix.Write(pair[1], o.Init); err != nil || n != len(o.Init) {
 		return p, fmt.Errorf("write stub init data: %d bytes, %w", n, err)
+	}
+	files := []uintptr{uintptr(pair[0]), closed, closed}
+	for _, fd := range o.FDs {
+		files = append(files, uintptr(fd))
 	}
 	var pidfd int
 	pid, err := syscall.ForkExec(i.path, []string{"uml-userspace"}, &syscall.ProcAttr{
-		Files: []uintptr{uintptr(pair[0]), closed, closed, uintptr(mem)},
+		Files: files,
 		Sys: &syscall.SysProcAttr{
 			// Also set by the stub itself, as UML's does; here it covers
 			// the time until then.

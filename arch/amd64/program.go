@@ -38,11 +38,11 @@ const (
 // maps the stub's pages over the top of the address space, where its own stack
 // may lie (so it first moves the stack below them), installs the handlers and
 // the filter, and makes one system call, which the filter turns into the first
-// report.
+// report. With a listener, the filter's descriptor takes the lowest free number.
 //
 // The filter's instructions lie behind the code under the label "filter": they
 // are data of stubexe, patched in by Build.
-func program(l arch.StubLayout) ([]byte, error) {
+func program(l arch.StubLayout, listener bool) ([]byte, error) {
 	a := asm.New(programBase)
 	at := func(off int32) asm.Mem { return asm.Ptr(asm.RSP, off) }
 	pages := int64(1 + l.DataPages)
@@ -138,10 +138,15 @@ func program(l arch.StubLayout) ([]byte, error) {
 	a.Lea(asm.RAX, asm.At("filter"))
 	a.Mov(8, at(locFprog+8), asm.RAX)
 	a.Mov(8, asm.RDI, asm.Imm(unix.SECCOMP_SET_MODE_FILTER))
-	a.Mov(8, asm.RSI, asm.Imm(unix.SECCOMP_FILTER_FLAG_TSYNC))
+	flags, result := int64(unix.SECCOMP_FILTER_FLAG_TSYNC), int64(0)
+	if listener {
+		flags |= unix.SECCOMP_FILTER_FLAG_NEW_LISTENER | unix.SECCOMP_FILTER_FLAG_TSYNC_ESRCH
+		result = stubabi.ListenerFD
+	}
+	a.Mov(8, asm.RSI, asm.Imm(flags))
 	a.Lea(asm.RDX, at(locFprog))
 	call(a, unix.SYS_SECCOMP)
-	exitUnless(a, asm.Imm(0), stubabi.ExitSeccomp)
+	exitUnless(a, asm.Imm(result), stubabi.ExitSeccomp)
 
 	a.Mov(8, asm.RDI, asm.Imm(int64(stubabi.ExitNotFiltered)))
 	call(a, unix.SYS_EXIT)

@@ -134,6 +134,8 @@ func (*Arch) Syscall(r *arch.Regs) (nr uint64, args [6]uint64) {
 	return g[rax], [6]uint64{g[rdi], g[rsi], g[rdx], g[r10], g[r8], g[r9]}
 }
 
+func (*Arch) IsMunmap(nr uint64) bool { return nr == unix.SYS_MUNMAP }
+
 func (*Arch) SetResult(r *arch.Regs, v int64) { r.GPR[rax] = uint64(v) }
 
 // Restart relies on every system call instruction that amd64 code can use

@@ -19,7 +19,7 @@ const (
 
 // Stub assembles the stub for a layout. It is what stub.c and stub_exe.c of
 // UML 7.2 do, call by call, so that the two can be traced side by side.
-func (a *Arch) Stub(l arch.StubLayout) (*arch.Stub, error) {
+func (a *Arch) Stub(l arch.StubLayout, listener bool) (*arch.Stub, error) {
 	code := asm.New(uint64(l.Code))
 	emitHandler(code, l)
 	emitRestorer(code)
@@ -39,7 +39,7 @@ func (a *Arch) Stub(l arch.StubLayout) (*arch.Stub, error) {
 	restorer, _ := code.Offset("restorer")
 	s.Handler, s.Restorer = uint64(handler), uint64(restorer)
 
-	if s.Program, err = program(l); err != nil {
+	if s.Program, err = program(l, listener); err != nil {
 		return nil, fmt.Errorf("assemble stub program: %w", err)
 	}
 	return s, nil

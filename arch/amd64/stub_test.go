@@ -41,7 +41,7 @@ func listing(code []byte, base uint64, labels []arch.Label) string {
 
 // The stub's bytes show in review as changed instructions.
 func TestStubGolden(t *testing.T) {
-	s, err := New().Stub(testLayout())
+	s, err := New().Stub(testLayout(), false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func TestStubGolden(t *testing.T) {
 // Every byte of the code page is an instruction that was meant: the decoder
 // walks it from end to end, and system calls stand only where declared.
 func TestStubSyscallSites(t *testing.T) {
-	s, err := New().Stub(testLayout())
+	s, err := New().Stub(testLayout(), false)
 	if err != nil {
 		t.Fatal(err)
 	}

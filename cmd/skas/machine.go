@@ -8,10 +8,13 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"sync/atomic"
 
 	"goskas/arch/amd64"
+	"goskas/guard"
 	"goskas/guest"
+	"goskas/skas"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -28,6 +31,9 @@ type machine struct {
 	debug  bool
 
 	heading string // of the table of statistics
+	guard   string
+	stall   string
+	noSync  bool
 }
 
 func (m *machine) addFlags(c *cobra.Command) {
@@ -40,7 +46,21 @@ func (m *machine) addFlags(c *cobra.Command) {
 	f.BoolVar(&m.stats, "stats", false, "print what the stubs did to standard error at the end")
 	f.BoolVar(&m.json, "json", false, "with --stats: as JSON")
 	f.BoolVar(&m.debug, "debug", false, "log what the monitor does to standard error")
+	f.StringVar(&m.guard, "guard", defaultGuard(), "who checks the mapping calls of stubs: "+strings.Join(guard.Names(), ", "))
+	f.StringVar(&m.stall, "stall", skas.StallDefault.String(), "what to do about a stub that does not report a tick: "+strings.Join(skas.Stalls(), ", "))
+	f.BoolVar(&m.noSync, "no-sync-wake", false, "guards notify and validate: without the listener's synchronous wake-up")
+	must(c.RegisterFlagCompletionFunc("guard", cobra.FixedCompletions(guard.Names(), cobra.ShellCompDirectiveNoFileComp)))
+	must(c.RegisterFlagCompletionFunc("stall", cobra.FixedCompletions(skas.Stalls(), cobra.ShellCompDirectiveNoFileComp)))
 	must(c.RegisterFlagCompletionFunc("mem", cobra.FixedCompletions([]string{"64M", "256M", "1G"}, cobra.ShellCompDirectiveNoFileComp)))
+}
+
+// defaultGuard is what the environment asks for, or ours. It is checked with the
+// flag.
+func defaultGuard() string {
+	if name := os.Getenv("SKAS_GUARD"); name != "" {
+		return name
+	}
+	return guard.Default.String()
 }
 
 func must(err error) {
@@ -65,7 +85,16 @@ func (m *machine) config() (guest.Config, error) {
 	case m.json && !m.stats:
 		return bad("--json says how to print --stats: give both")
 	}
+	g, err := guard.Parse(m.guard)
+	if err != nil {
+		return bad("--guard: %v", err)
+	}
+	stall, err := skas.ParseStall(m.stall)
+	if err != nil {
+		return bad("--stall: %v", err)
+	}
 	c := guest.Config{
+		Guard: g, Stall: stall, NoSyncWake: m.noSync,
 		Arch: amd64.New(), Memory: int64(m.mem), CPUs: m.cpus, HZ: m.hz,
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 	}

@@ -33,7 +33,7 @@ func newStub() *cobra.Command {
 			if err != nil {
 				return &exitError{exitSelf, err}
 			}
-			s, err := a.Stub(l)
+			s, err := a.Stub(l, false)
 			if err != nil {
 				return &exitError{exitSelf, err}
 			}

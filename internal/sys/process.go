@@ -1,6 +1,7 @@
 package sys
 
 import (
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -62,4 +63,15 @@ func CurrentCPU() (int, error) {
 		return 0, errno
 	}
 	return int(cpu), nil
+}
+
+// ProcessCPU is the CPU time that all threads of a process have used, from its
+// CPU clock (clock_getcpuclockid(3): the clock's number holds the pid).
+func ProcessCPU(pid int) (time.Duration, error) {
+	const sched = 2 // CPUCLOCK_SCHED, kernel/time/posix-cpu-timers.c
+	var ts unix.Timespec
+	if err := unix.ClockGettime(int32(^pid<<3|sched), &ts); err != nil {
+		return 0, err
+	}
+	return time.Duration(ts.Nano()), nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"goskas/arch/amd64"
 	"goskas/guest"
+	"goskas/internal/testkit"
 )
 
 // patience is how long a program may take; hosts are busy.
@@ -67,6 +68,7 @@ func InGuest(t testing.TB, cfg guest.Config, argv, env []string) (Result, guest.
 		out <- string(b)
 	}()
 	cfg.Arch, cfg.Dir, cfg.Stdout, cfg.Stderr = amd64.New(), "/toy", w, w
+	cfg.Guard = testkit.Guard(t)
 	k, err := guest.New(cfg)
 	if err != nil {
 		t.Fatal(err)

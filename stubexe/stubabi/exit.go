@@ -34,7 +34,7 @@ var exitText = map[Exit]string{
 	ExitSigTrap:     "could not install the SIGTRAP handler",
 	ExitSigIll:      "could not install the SIGILL handler",
 	ExitSigFpe:      "could not install the SIGFPE handler",
-	ExitSeccomp:     "could not install the seccomp filter (needs CONFIG_SECCOMP_FILTER and Linux 4.14)",
+	ExitSeccomp:     "could not install the seccomp filter (needs CONFIG_SECCOMP_FILTER and Linux 4.14; with a listener Linux 5.7)",
 	ExitNotFiltered: "the seccomp filter let a system call through",
 	ExitAltStack:    "could not install the signal stack (its state may need more room)",
 }

@@ -9,6 +9,10 @@ const PageSize = 4096
 // STUB_MAX_FDS).
 const MaxFDs = 4
 
+// ListenerFD is the number of the filter's listener in the stub: the lowest that
+// is free, behind the socket.
+const ListenerFD = 1
+
 // MaxEntries is the capacity of a batch: what fits into the queue page less
 // 128 bytes for the fields behind it.
 const MaxEntries = (PageSize - 128) / 40

@@ -1,0 +1,161 @@
+package skas
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"goskas/arch"
+	"goskas/internal/sys"
+	"goskas/stubexe/stubabi"
+	"goskas/timer"
+
+	"golang.org/x/sys/unix"
+)
+
+// Stall is what a monitor does about a stub that does not report a tick that
+// was forwarded to it, because guest code blocks the signal or hangs the stub.
+type Stall uint8
+
+// The policies. The default is StallOff under guard none, as in UML, and
+// StallCPU under all others.
+const (
+	StallDefault Stall = iota
+	// StallCPU kills a stub that has used more than two ticks of its own CPU
+	// time since the forward: a pending signal that is not blocked comes
+	// before any further guest instruction.
+	StallCPU
+	// StallTick kills it at the next tick (the seeds' review: flag and
+	// recheck). On a busy host that hits the innocent, too.
+	StallTick
+	// StallWatchdog has a thread look at every vCPU's forwards (the seeds'
+	// patch 6).
+	StallWatchdog
+	// StallOff waits for ever.
+	StallOff
+)
+
+var stallNames = [...]string{"default", "cpu", "tick", "watchdog", "off"}
+
+func (s Stall) String() string { return stallNames[s] }
+
+// Stalls lists the names that ParseStall takes.
+func Stalls() []string { return stallNames[:] }
+
+// ParseStall finds a policy by name.
+func ParseStall(name string) (Stall, error) {
+	for i, n := range stallNames {
+		if n == name {
+			return Stall(i), nil
+		}
+	}
+	return 0, fmt.Errorf("no stall policy %q: give %s", name, strings.Join(stallNames[:], ", "))
+}
+
+// lookPeriod is how often a wait looks at its stub when no tick is due earlier.
+const lookPeriod = 10 * time.Millisecond
+
+func hostNow() time.Duration { return timer.Monotonic().Now() }
+
+// forward is the tick that a running stub was sent and has not reported.
+type forward struct {
+	pending bool
+	ticks   int           // since then
+	cpu     time.Duration // the stub's CPU time at that moment
+}
+
+// nextLook is when a wait has to look at its stub, in the monotonic clock's
+// time: at the vCPU's tick, if it waits for a vCPU.
+func (x *MM) nextLook(v *VCPU) time.Duration {
+	if v != nil {
+		if d := v.tick.Deadline(); d != timer.Never {
+			return d
+		}
+	}
+	return hostNow() + lookPeriod
+}
+
+// look is called when a wait has been long: it answers what the stub asks
+// through the listener, forwards a tick that is due and judges a stub that has
+// not reported the last one.
+func (x *MM) look(v *VCPU) error {
+	if x.listener != nil {
+		if err := x.listener.drain(x); err != nil {
+			return err
+		}
+	}
+	due := v == nil
+	if v != nil {
+		due = v.tick.Expired(hostNow()) > 0 || v.mon.hz == 0
+	}
+	if !due {
+		return nil
+	}
+	f := &x.forward
+	if f.pending {
+		f.ticks++
+		return x.judge()
+	}
+	*f = forward{pending: true, cpu: x.cpuTime()}
+	if v != nil && v.mon.hz > 0 {
+		v.mon.stats.ticksForwarded.Add(1)
+		v.watch.forwarded(x)
+		x.signal(unix.SIGALRM)
+	}
+	return nil
+}
+
+// judge kills a stub that has not reported the tick forwarded to it, or, in a
+// batch of its own, has not reported at all, if the policy takes that for
+// proof of bad will.
+func (x *MM) judge() error {
+	switch x.mon.stall {
+	case StallTick:
+		return x.stalled("a tick was not reported by the next one")
+	case StallCPU:
+		if used := x.cpuTime() - x.forward.cpu; used > x.mon.stallLimit(x.queue.Entries()) {
+			return x.stalled("%v of CPU time used without reporting a tick", used)
+		}
+	}
+	return nil
+}
+
+// stallLimit is the CPU time that a stub may use behind a forwarded tick: two
+// ticks, and what the host kernel needs for the batch that goes first.
+func (m *Monitor) stallLimit(batch []stubabi.Entry) time.Duration {
+	const perPage = 2 * time.Microsecond
+	var pages uint64
+	for _, e := range batch {
+		pages += e.Length / arch.PageSize
+	}
+	// The host has no more of the guest's pages than there are frames.
+	pages = min(pages, uint64(m.mem.Stats().Total))
+	return 2*m.tickPeriod() + time.Duration(pages)*perPage
+}
+
+// tickPeriod is a tick's length, or what stands for it without ticks.
+func (m *Monitor) tickPeriod() time.Duration {
+	if m.hz == 0 {
+		return lookPeriod
+	}
+	return time.Second / time.Duration(m.hz)
+}
+
+func (x *MM) stalled(format string, args ...any) error {
+	x.mon.stats.stalled.Add(1)
+	return x.refuse(format, args...)
+}
+
+// cpuTime is how much CPU time the stub has used; a dead stub uses none.
+func (x *MM) cpuTime() time.Duration {
+	x.procMu.Lock()
+	defer x.procMu.Unlock()
+	if x.reaped {
+		return 0
+	}
+	t, err := sys.ProcessCPU(x.proc.PID)
+	if err != nil {
+		return 0
+	}
+	return t
+}
