@@ -32,7 +32,7 @@ func NewMachine(common guest.Config, c Config, rows []*Row) (*Machine, error) {
 	}
 	cfg.Files = make(map[string][]byte)
 	for _, r := range rows {
-		image, err := r.build()
+		image, err := r.Image()
 		if err != nil {
 			return nil, fmt.Errorf("benchmark %s: %w", r.Name, err)
 		}

@@ -33,7 +33,7 @@ func NewNative(rows []*Row) (*Native, error) {
 		return nil, errors.Join(err, n.Close())
 	}
 	for _, r := range rows {
-		image, err := r.build()
+		image, err := r.Image()
 		if err == nil {
 			err = os.WriteFile(filepath.Join(dir, r.Name), image, 0o700)
 		}

@@ -20,9 +20,10 @@ const (
 	lineSize = digits + 1
 )
 
-// build assembles a row's program: argument, buffer, the rounds, the output.
-// Without an argument it exits at once, which makes it its own exec target.
-func (r *Row) build() ([]byte, error) {
+// Image is the row's program, a static ELF executable: argument, buffer, the
+// rounds, the output. Its argument is the number of rounds. Without one it exits
+// at once, which makes it its own exec target.
+func (r *Row) Image() ([]byte, error) {
 	s := source{program.New()}
 	s.Mov(8, asm.RBP, asm.RSP)
 	s.If(asm.Ptr(asm.RBP, 0), asm.B, asm.Imm(2), func() { s.Exit(0) })

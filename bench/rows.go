@@ -21,6 +21,9 @@ type Row struct {
 	// HostOnly rows measure the host and make no sense in a guest. They run
 	// on one CPU.
 	HostOnly bool
+	// Needs is a file of the host that the program runs, "" for none. A row
+	// that needs one is measured only when asked for.
+	Needs string
 
 	// per is the number of operations in a sample.
 	per                  int
@@ -68,8 +71,24 @@ func Rows() []*Row {
 		{Name: "pipe", About: "a byte to another process and back through two pipes",
 			Metrics: []string{"pipe ping-pong"}, Rounds: 2000, Block: 500, Warm: 20,
 			setup: pipeSetup, round: pipeRound, finish: pipeFinish},
+		shellRow(300),
 	}
 }
+
+// shellRow has a shell run a program n times.
+func shellRow(n int) *Row {
+	script := fmt.Sprintf("i=0; while [ $i -lt %d ]; do %s true; i=$((i+1)); done", n, busybox)
+	return &Row{
+		Name: "shell", About: fmt.Sprintf("busybox starts busybox, %d times in a shell loop; only if named", n),
+		Metrics: []string{"exec from a shell"}, Rounds: 2, Block: 1, per: n, Needs: busybox,
+		round: func(s source) {
+			argv := s.Vector("busybox", "sh", "-c", script)
+			s.child("shell", func() { s.exec(busybox, argv, s.Vector()) })
+		},
+	}
+}
+
+const busybox = "/bin/busybox"
 
 // MapRow is a mapping of size bytes, every page of it touched, and its removal.
 // The mapping is populated: all pages come with the call.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path"
 	"slices"
 	"strings"
 
@@ -65,8 +66,8 @@ func newBench() *cobra.Command {
 		Use:   "bench [flags] [ROW...]",
 		Short: "measure what operations cost in a guest, beside the host",
 		Long: `Run small programs that time one operation again and again, natively and in
-guests, in turns, and compare. The rows, of which all are measured if none is
-named:
+guests, in turns, and compare. The rows, all of which are measured if none is
+named, but for those that say otherwise:
 
 ` + strings.Join(about, "\n") + `
 
@@ -79,11 +80,9 @@ compared with it if both are measured.`,
 		Args:      cobra.OnlyValidArgs,
 		ValidArgs: names,
 		RunE: func(c *cobra.Command, args []string) error {
-			var rows []*bench.Row
-			for _, r := range bench.Rows() {
-				if len(args) == 0 || slices.Contains(args, r.Name) {
-					rows = append(rows, r)
-				}
+			rows, err := chooseRows(args)
+			if err != nil {
+				return &exitError{exitUsage, err}
 			}
 			r, err := b.run(c, rows, true)
 			if err != nil {
@@ -95,6 +94,24 @@ compared with it if both are measured.`,
 	b.addFlags(c)
 	c.AddCommand(newBenchMmap())
 	return c
+}
+
+// chooseRows are the named rows; all that need nothing of the host if none is.
+func chooseRows(names []string) ([]*bench.Row, error) {
+	var rows []*bench.Row
+	for _, r := range bench.Rows() {
+		named := slices.Contains(names, r.Name)
+		if !named && (len(names) > 0 || r.Needs != "") {
+			continue
+		}
+		if r.Needs != "" {
+			if _, err := os.Stat(r.Needs); err != nil {
+				return nil, fmt.Errorf("bench: the row %s needs a static %s: %w", r.Name, path.Base(r.Needs), err)
+			}
+		}
+		rows = append(rows, r)
+	}
+	return rows, nil
 }
 
 func newBenchMmap() *cobra.Command {
@@ -223,7 +240,7 @@ func (b *benchmark) run(c *cobra.Command, rows []*bench.Row, native bool) (r *be
 		plan.Variants = append(plan.Variants, n)
 	}
 	for _, config := range configs {
-		m, err := bench.NewMachine(guest.Config{Arch: amd64.New()}, config, rows)
+		m, err := bench.NewMachine(guest.Config{Arch: amd64.New(), Root: "/"}, config, rows)
 		if err != nil {
 			return nil, err
 		}
