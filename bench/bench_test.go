@@ -10,6 +10,7 @@ import (
 
 	"goskas/arch/amd64"
 	"goskas/guest"
+	"goskas/internal/testkit"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,6 +27,7 @@ func allRows() []*Row {
 // variants are the host and a guest, with the programs of rows.
 func variants(t testing.TB, rows []*Row) []Variant {
 	t.Helper()
+	testkit.NoLeaks(t)
 	n, err := NewNative(rows)
 	if err != nil {
 		t.Fatal(err)
