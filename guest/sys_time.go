@@ -168,7 +168,8 @@ func (t *Task) realExpired() {
 	if it.interval > 0 {
 		// Expiries that were missed are not made up for.
 		now := t.k.now()
-		it.at += (max(0, now-it.at)/it.interval + 1) * it.interval
+		missed := max(0, now-it.at) / it.interval
+		it.at = addDuration(it.at+missed*it.interval, it.interval)
 		it.timer = t.k.timers.Add(it.at, t.realExpired)
 	}
 	t.send(kernelSignal(int(unix.SIGALRM)))
