@@ -123,7 +123,7 @@ func (k *Kernel) enterHandler(t *Task, in *sigInfo, act sigAction) {
 	frame, at := k.arch.PushSignal(&regs, &s)
 	// Without a restorer the handler has nowhere to return to; amd64 Linux
 	// refuses such an action here, too.
-	overflow := onAlt && at < t.altBase
+	overflow := (s.OnStack || onAlt) && at <= t.altBase
 	if overflow || act.flags&saRestorer == 0 || t.copyOut(at, frame) != 0 {
 		if in.no == int(unix.SIGSEGV) {
 			k.exit(t, in.no)
