@@ -34,8 +34,17 @@ func putAt(f *vfs.OpenFile, off int64) func([]byte, uint64) (int, error) {
 	return func(p []byte, done uint64) (int, error) { return f.File.WriteAt(p, off+int64(done)) }
 }
 
-func get(f *vfs.OpenFile) func([]byte, uint64) (int, error) {
-	return func(p []byte, _ uint64) (int, error) { return f.Read(p) }
+// readOn reads where f stands, and moves it by what has reached user memory.
+func (t *Task) readOn(f *vfs.OpenFile, s segments) (int64, unix.Errno) {
+	if !f.File.Seekable() {
+		return t.read(f, s, func(p []byte, _ uint64) (int, error) { return f.Read(p) })
+	}
+	off := f.Offset
+	n, e := t.read(f, s, getAt(f, off))
+	if e == 0 {
+		f.Offset = off + n
+	}
+	return n, e
 }
 
 func put(f *vfs.OpenFile) func([]byte, uint64) (int, error) {
@@ -47,7 +56,7 @@ func sysRead(t *Task, a args) (int64, unix.Errno) {
 	if e != 0 {
 		return 0, e
 	}
-	return t.read(f, t.one(a.addr(1), a[2]), get(f))
+	return t.readOn(f, t.one(a.addr(1), a[2]))
 }
 
 func sysWrite(t *Task, a args) (int64, unix.Errno) {
@@ -67,7 +76,7 @@ func sysReadv(t *Task, a args) (int64, unix.Errno) {
 	if e != 0 {
 		return 0, e
 	}
-	return t.read(f, s, get(f))
+	return t.readOn(f, s)
 }
 
 func sysWritev(t *Task, a args) (int64, unix.Errno) {
