@@ -56,10 +56,10 @@ func (t *Task) open(dir *vfs.Dentry, path string, flags int, mode uint32) (*vfs.
 	if err != nil {
 		return nil, err
 	}
+	if flags&unix.O_DIRECTORY != 0 && !isDir(d.Node) {
+		return nil, unix.ENOTDIR
+	}
 	if flags&unix.O_PATH != 0 {
-		if flags&unix.O_DIRECTORY != 0 && !isDir(d.Node) {
-			return nil, unix.ENOTDIR
-		}
 		return newOpenFile(pathFile{node: d.Node}, flags, d), nil
 	}
 	f, err := d.Node.Open(flags)
