@@ -59,6 +59,9 @@ func sysFutex(t *Task, a args) (int64, unix.Errno) {
 		}
 		return t.futexWait(addr, val, mask, private)
 	case futexWakeOp, futexWakeBits:
+		if _, e := t.futexKey(addr, private); e != 0 {
+			return 0, e
+		}
 		return int64(t.k.futexWake(t, addr, int(int32(val)), private, mask)), 0
 	case futexRequeue, futexCmpRequeue:
 		if cmd == futexCmpRequeue {
@@ -96,14 +99,22 @@ func (t *Task) futexTimeout(at arch.Addr, absolute, realtime bool) unix.Errno {
 	return 0
 }
 
-// futexKey finds the word's identity. The page must be there: a frame is only
-// an identity while it is mapped.
+// futexKey finds the word's identity: its frame in shared memory, and in private
+// memory its address, whatever the caller says; there the frame may change, and
+// be another process's as well until somebody writes. The page must be there: a
+// frame is only an identity while it is mapped.
 func (t *Task) futexKey(addr arch.Addr, private bool) (futexKey, unix.Errno) {
+	if addr >= t.space.mm.End() {
+		return futexKey{}, unix.EFAULT
+	}
 	if private {
 		return futexKey{space: t.space, addr: addr}, 0
 	}
 	if _, e := t.loadU32(addr); e != 0 {
 		return futexKey{}, e
+	}
+	if v := t.space.vmas.at(addr); v == nil || v.shared == nil {
+		return futexKey{space: t.space, addr: addr}, 0
 	}
 	return futexKey{addr: arch.Addr(addr.PageOffset()), pfn: t.space.table().Lookup(addr).PFN()}, 0
 }
