@@ -54,10 +54,18 @@ type hostSpace interface {
 	Destroy()
 }
 
-// newSpace starts a stub for an empty address space.
+// stubTries is how often newSpace starts a stub that does not live to report.
+const stubTries = 3
+
+// newSpace starts a stub for an empty address space. One that somebody kills
+// before it is ready has no guest process yet, so another takes its place.
 func (k *Kernel) newSpace() (*Space, error) {
 	x, err := k.mon.NewMM()
 	if errors.Is(err, physmem.ErrNoMemory) && k.reclaim() {
+		x, err = k.mon.NewMM()
+	}
+	for try := 1; errors.Is(err, skas.ErrStubDead) && try < stubTries; try++ {
+		k.log.Warn("stub did not start", "err", err)
 		x, err = k.mon.NewMM()
 	}
 	if err != nil {

@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"fmt"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -87,6 +88,9 @@ func (k *Kernel) execFile(t *Task, path string, argv, envp []string) unix.Errno 
 			t.setComm(asked)
 		}
 		if e != unix.ENOEXEC || t.fatal != 0 {
+			if e != 0 && path != asked {
+				k.startErr = &StartError{Path: asked, Errno: e, Reason: fmt.Sprintf("its interpreter %s: %v", path, e)}
+			}
 			return e
 		}
 		interp, arg, ok := t.shebang(path)
@@ -100,6 +104,7 @@ func (k *Kernel) execFile(t *Task, path string, argv, envp []string) unix.Errno 
 		argv = append(append(next, path), argv[1:]...)
 		path = interp
 	}
+	k.startErr = &StartError{Path: asked, Errno: unix.ELOOP, Reason: "too many levels of scripts"}
 	return unix.ELOOP
 }
 

@@ -14,6 +14,7 @@ import (
 	"goskas/arch/amd64"
 	"goskas/guard"
 	"goskas/guest"
+	"goskas/physmem"
 	"goskas/skas"
 
 	"github.com/spf13/cobra"
@@ -82,6 +83,8 @@ func (m *machine) config() (guest.Config, error) {
 		return bad("--hz %d: give a number from 1 to 1000", m.hz)
 	case m.mem < minMem:
 		return bad("--mem %v: a guest needs at least %v", m.mem, size(minMem))
+	case m.mem > physmem.MaxSize:
+		return bad("--mem %v: give at most %v", m.mem, size(physmem.MaxSize))
 	case m.json && !m.stats:
 		return bad("--json says how to print --stats: give both")
 	}

@@ -47,17 +47,16 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	c, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return 0
 	}
-	exit := &exitError{status: exitUsage, err: err} // cobra's own errors are about usage
-	errors.As(err, &exit)
+	var exit *exitError
+	if !errors.As(err, &exit) { // cobra's own errors are about usage
+		exit = &exitError{exitUsage, fmt.Errorf("%w; see '%s --help'", err, c.CommandPath())}
+	}
 	if exit.err != nil {
 		fmt.Fprintf(stderr, "skas: %v\n", exit.err)
-		if exit.status == exitUsage {
-			fmt.Fprintln(stderr, "skas: try 'skas --help'")
-		}
 	}
 	return exit.status
 }

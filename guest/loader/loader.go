@@ -120,7 +120,7 @@ func parseHeader(b []byte, target Target) (*elf.Header64, error) {
 	case bytes.HasPrefix(b, []byte("#!")):
 		return nil, &Error{NotELF: true, Reason: "it is a script"}
 	case len(b) < elf.EI_NIDENT || !bytes.HasPrefix(b, []byte(elf.ELFMAG)):
-		return nil, &Error{NotELF: true, Reason: "not an ELF executable"}
+		return nil, &Error{NotELF: true, Reason: "not an ELF executable, nor a script that starts with #!"}
 	case elf.Class(b[elf.EI_CLASS]) != target.Class:
 		return nil, bad("made for another machine: %v, not %v", elf.Class(b[elf.EI_CLASS]), target.Class)
 	case elf.Data(b[elf.EI_DATA]) != elf.ELFDATA2LSB:

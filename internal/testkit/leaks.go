@@ -1,7 +1,9 @@
 package testkit
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -10,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 // patience is how long what is being given back may take; hosts are busy.
@@ -83,22 +86,36 @@ func Children(t testing.TB, pid int) []int {
 	}
 	var out []int
 	for _, path := range stats {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			continue // gone meanwhile
-		}
-		// proc_pid_stat(5): pid (comm) state ppid; comm may hold anything.
-		var child, parent int
-		var state string
-		open, shut := strings.IndexByte(string(text), '('), strings.LastIndexByte(string(text), ')')
-		if open < 0 || shut < 0 {
-			t.Fatalf("%s: %q", path, text)
-		}
-		fmt.Sscan(string(text[:open]), &child)
-		fmt.Sscan(string(text[shut+1:]), &state, &parent)
-		if parent == pid {
+		var child int
+		fmt.Sscanf(path, "/proc/%d/stat", &child)
+		if _, parent, err := stat(child); err != nil {
+			t.Fatal(err)
+		} else if parent == pid {
 			out = append(out, child)
 		}
 	}
 	return out
+}
+
+// State is a process's state letter, or "" if there is no such process.
+func State(pid int) (string, error) {
+	state, _, err := stat(pid)
+	return state, err
+}
+
+// stat reads what it returns of /proc/pid/stat; nothing if pid is gone.
+func stat(pid int) (state string, parent int, err error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+		return "", 0, nil
+	}
+	if err != nil {
+		return "", 0, err
+	}
+	// proc_pid_stat(5): pid (comm) state ppid; comm may hold anything.
+	shut := strings.LastIndexByte(string(text), ')')
+	if _, err := fmt.Sscan(string(text[shut+1:]), &state, &parent); err != nil {
+		return "", 0, fmt.Errorf("/proc/%d/stat is %q: %w", pid, text, err)
+	}
+	return state, parent, nil
 }

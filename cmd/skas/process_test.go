@@ -1,0 +1,247 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"goskas/internal/testkit"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+)
+
+// patience is how long anything may take; hosts are busy.
+const patience = time.Minute
+
+// process is the built command under test.
+type process struct {
+	*exec.Cmd
+	t      *testing.T
+	stdout *lines
+	stderr bytes.Buffer
+	stdin  io.WriteCloser
+}
+
+// start runs path with args until the test ends it or is over.
+func start(t *testing.T, path string, attr *syscall.SysProcAttr, args ...string) *process {
+	t.Helper()
+	p := &process{Cmd: exec.Command(path, args...), t: t, stdout: newLines()}
+	p.Dir, p.SysProcAttr = "/", attr
+	p.Stdout, p.Stderr = p.stdout, &p.stderr
+	var err error
+	if p.stdin, err = p.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		p.Process.Kill()
+		p.stdin.Close()
+		p.Wait()
+	})
+	return p
+}
+
+// end waits for the process and returns its status as a shell gives it.
+func (p *process) end() int {
+	p.t.Helper()
+	timer := time.AfterFunc(patience, func() {
+		p.t.Error("still running")
+		p.Process.Signal(unix.SIGQUIT)
+	})
+	defer timer.Stop()
+	err := p.Wait()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		p.t.Fatal(err)
+	}
+	if ws := p.ProcessState.Sys().(syscall.WaitStatus); ws.Signaled() {
+		return 128 + int(ws.Signal())
+	}
+	return p.ProcessState.ExitCode()
+}
+
+// lines collects output and lets a test wait for part of it.
+type lines struct {
+	data chan []byte
+	all  bytes.Buffer
+}
+
+func newLines() *lines { return &lines{data: make(chan []byte, 1000)} }
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.data <- bytes.Clone(b)
+	return len(b), nil
+}
+
+// await reads until want is there.
+func (l *lines) await(t *testing.T, want string) {
+	t.Helper()
+	timeout := time.After(patience)
+	for !strings.Contains(l.text(), want) {
+		select {
+		case b := <-l.data:
+			l.all.Write(b)
+		case <-timeout:
+			t.Fatalf("no %q in the output:\n%s", want, l.all.String())
+		}
+	}
+}
+
+// text is what has been written so far.
+func (l *lines) text() string {
+	for {
+		select {
+		case b := <-l.data:
+			l.all.Write(b)
+		default:
+			return l.all.String()
+		}
+	}
+}
+
+// gone waits until none of the processes is left.
+func gone(t *testing.T, pids []int) {
+	t.Helper()
+	for until := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		var left []int
+		for _, pid := range pids {
+			if alive(t, pid) {
+				left = append(left, pid)
+			}
+		}
+		if len(left) == 0 {
+			return
+		}
+		if time.Now().After(until) {
+			t.Fatalf("stubs that live on: %v", left)
+		}
+	}
+}
+
+// alive says that a process still runs. A zombie does not: it waits for
+// whoever has inherited it.
+func alive(t *testing.T, pid int) bool {
+	t.Helper()
+	state, err := testkit.State(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return state != "" && state != "Z" && state != "X"
+}
+
+// crowd starts n processes that live for ever, some busy and some asleep.
+const crowd = `
+for i in 1 2 3 4 5; do busybox sleep 1000 & done
+for i in 1 2 3; do while :; do :; done & done
+trap 'echo caught' INT TERM
+echo ready
+while :; do wait; done`
+
+func TestGuestProcess(t *testing.T) {
+	path := buildCommand(t)
+	nobodyToo := func(t *testing.T, f func(t *testing.T, attr *syscall.SysProcAttr)) {
+		t.Run("as this user", func(t *testing.T) { f(t, nil) })
+		if os.Getuid() == 0 {
+			t.Run("as an ordinary user", func(t *testing.T) {
+				f(t, &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}})
+			})
+		}
+	}
+
+	t.Run("status and output", func(t *testing.T) {
+		nobodyToo(t, func(t *testing.T, attr *syscall.SysProcAttr) {
+			p := start(t, path, attr, "run", "--cpus", "2", "--env", "A=b", "--", "busybox", "sh", "-c",
+				`cat; echo $A; (echo sub; exit 3) | cat; seq 3 >/tmp/x; md5sum /tmp/x; echo err >&2; exit 42`)
+			io.WriteString(p.stdin, "from standard input\n")
+			p.stdin.Close()
+			if status := p.end(); status != 42 {
+				t.Errorf("status %d", status)
+			}
+			want := "from standard input\nb\nsub\nc0710d6b4f15dfa88f600b0e6b624077  /tmp/x\n"
+			if diff := cmp.Diff(want, p.stdout.text()); diff != "" {
+				t.Error(diff)
+			}
+			if got := p.stderr.String(); got != "err\n" {
+				t.Errorf("standard error %q", got)
+			}
+		})
+	})
+
+	t.Run("SIGKILL leaves no stub", func(t *testing.T) {
+		nobodyToo(t, func(t *testing.T, attr *syscall.SysProcAttr) {
+			p := start(t, path, attr, "run", "--cpus", "2", "--", "busybox", "sh", "-c", crowd)
+			p.stdout.await(t, "ready\n")
+			stubs := testkit.Children(t, p.Process.Pid)
+			if len(stubs) != 9 {
+				t.Errorf("%d stubs, not 9", len(stubs))
+			}
+			p.Process.Kill()
+			p.end()
+			gone(t, stubs)
+		})
+	})
+
+	t.Run("Ctrl-C", func(t *testing.T) {
+		for _, sig := range []unix.Signal{unix.SIGINT, unix.SIGTERM} {
+			p := start(t, path, nil, "run", "--", "busybox", "sh", "-c", crowd)
+			p.stdout.await(t, "ready\n")
+			stubs := testkit.Children(t, p.Process.Pid)
+			p.Process.Signal(sig)
+			p.stdout.await(t, "caught\n")
+			p.Process.Signal(sig)
+			if status := p.end(); status != 128+int(sig) {
+				t.Errorf("status %d after the second %v", status, sig)
+			}
+			gone(t, stubs)
+			if got := p.stderr.String(); !oneLine.MatchString(got) || !strings.Contains(got, "ended by a second signal") {
+				t.Errorf("standard error %q", got)
+			}
+		}
+	})
+
+	t.Run("Ctrl-C for a program that does not care", func(t *testing.T) {
+		p := start(t, path, nil, "run", "--", "busybox", "sh", "-c", "echo ready; exec busybox sleep 1000")
+		p.stdout.await(t, "ready\n")
+		p.Process.Signal(unix.SIGINT)
+		if status := p.end(); status != 130 {
+			t.Errorf("status %d", status)
+		}
+		if p.stderr.Len() != 0 {
+			t.Errorf("standard error %q", p.stderr.String())
+		}
+	})
+
+	t.Run("killed by a signal", func(t *testing.T) {
+		p := start(t, path, nil, "run", "--", "busybox", "sh", "-c", "kill -SEGV $$")
+		if status := p.end(); status != 139 {
+			t.Errorf("status %d", status)
+		}
+	})
+
+	t.Run("output closed", func(t *testing.T) {
+		p := &process{Cmd: exec.Command(path, "run", "--", "busybox", "yes"), t: t}
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Stdout = w
+		if err := p.Start(); err != nil {
+			t.Fatal(err)
+		}
+		w.Close()
+		io.ReadFull(r, make([]byte, 100))
+		r.Close()
+		if status := p.end(); status != 128+int(unix.SIGPIPE) {
+			t.Errorf("status %d", status)
+		}
+	})
+}
