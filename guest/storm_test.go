@@ -7,10 +7,13 @@ import (
 	"testing"
 	"time"
 
+	"goskas/arch/amd64/asm"
 	"goskas/guest"
 	"goskas/internal/testkit"
+	"goskas/program"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 // calm checks that f leaves a machine with as many frames in use as it found.
@@ -28,32 +31,73 @@ func (m *machine) calm(t *testing.T, f func()) {
 	}
 }
 
+// storm forks, executes ./done and waits, again and again, and prints how often
+// all went well.
+func storm(rounds int) map[string][]byte {
+	p := program.New()
+	status := p.Word("status")
+	p.Load(asm.RBX, 0)
+	p.Loop(asm.R12, rounds, func() {
+		p.Sys(unix.SYS_FORK)
+		p.Check("fork")
+		p.If(asm.RAX, asm.E, asm.Imm(0), func() {
+			p.Sys(unix.SYS_EXECVE, "./done", p.Vector("done"), 0)
+			p.Check("execve")
+		})
+		p.Sys(unix.SYS_WAIT4, asm.RAX, program.Addr(status), 0, 0)
+		p.Check("wait4")
+		p.If(status, asm.E, asm.Imm(7<<8), func() { p.Inc(8, asm.RBX) })
+	})
+	p.Print("well: ", asm.RBX, "\n")
+	p.Exit(0)
+	done := program.New()
+	done.Exit(7)
+	return map[string][]byte{"storm": p.MustBuild(), "done": done.MustBuild()}
+}
+
 func TestGuestForkExecStorm(t *testing.T) {
-	for _, c := range []struct{ cpus, rounds int }{{1, 2000}, {2, 400}} {
+	for _, c := range []struct{ cpus, rounds int }{{1, 2000}, {2, 500}} {
 		t.Run(fmt.Sprintf("%d vCPUs", c.cpus), func(t *testing.T) {
 			if testing.Short() { // as under the race detector
 				c.rounds /= 10
 			}
-			m := boot(t, guest.Config{CPUs: c.cpus})
+			m := boot(t, guest.Config{CPUs: c.cpus, Files: storm(c.rounds), Dir: "/toy"})
 			m.calm(t, func() {
 				before := m.Stats()
-				status := m.sh(t, fmt.Sprintf(`
-					i=0
-					while [ $i -lt %d ]; do /bin/busybox true || exit 1; i=$((i+1)); done
-					echo $i`, c.rounds))
+				status, err := m.Run(t.Context(), "/toy/storm", []string{"storm"}, nil)
 				after := m.Stats()
-				if status != 0 {
-					t.Errorf("status %d", status)
+				if status != 0 || err != nil {
+					t.Errorf("status %d, error %v", status, err)
 				}
 				forks, execs := int(after.Forks-before.Forks), int(after.Execs-before.Execs)
-				if forks < c.rounds || execs < c.rounds {
+				if forks != c.rounds || execs != c.rounds+1 {
 					t.Errorf("%d forks and %d execs", forks, execs)
 				}
 			})
-			if diff := cmp.Diff(fmt.Sprintln(c.rounds), m.out()); diff != "" {
+			if diff := cmp.Diff(fmt.Sprintf("well: %d\n", c.rounds), m.out()); diff != "" {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// The same by a shell, whose memory is larger.
+func TestGuestShellStorm(t *testing.T) {
+	rounds := 100
+	if testing.Short() {
+		rounds /= 10
+	}
+	m := boot(t, guest.Config{CPUs: 2})
+	m.calm(t, func() {
+		if status := m.sh(t, fmt.Sprintf(`
+			i=0
+			while [ $i -lt %d ]; do /bin/busybox true | /bin/busybox cat || exit 1; i=$((i+1)); done
+			echo $i`, rounds)); status != 0 {
+			t.Errorf("status %d", status)
+		}
+	})
+	if diff := cmp.Diff(fmt.Sprintln(rounds), m.out()); diff != "" {
+		t.Error(diff)
 	}
 }
 
