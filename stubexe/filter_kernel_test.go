@@ -19,6 +19,7 @@ import (
 	"goskas/internal/probe"
 	"goskas/internal/sys"
 	"goskas/internal/testkit"
+	"goskas/stubexe/stubabi"
 
 	"golang.org/x/sys/unix"
 )
@@ -219,20 +220,50 @@ func TestKernelNoneFilter(t *testing.T) {
 		{"no such call outside", victim{site: siteOutside, nr: 5000}, bpf.Trap, 0},
 		{"x32 mmap outside", victim{site: siteOutside, nr: unix.SYS_MMAP | x32}, bpf.Trap, 0},
 	} {
-		t.Run(c.name, func(t *testing.T) { checkVictim(t, &c.v, unix.AUDIT_ARCH_X86_64, c.want, c.result) })
+		t.Run(c.name, func(t *testing.T) { checkVictim(t, &c.v, nil, unix.AUDIT_ARCH_X86_64, c.want, c.result) })
+	}
+}
+
+// What is routed goes to the listener; a victim has none, and the kernel says so
+// by ENOSYS. Nothing else changes.
+func TestKernelRoutedFilter(t *testing.T) {
+	testkit.Need(t, probe.MemfdExec, probe.SeccompTrap, probe.UserNotif)
+	mmap := victim{siteInside, unix.SYS_MMAP, [6]int64{victimFree, arch.PageSize, unix.PROT_READ,
+		unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | unix.MAP_FIXED, -1}}
+	mmapOutside := mmap
+	mmapOutside.site = siteOutside
+	munmap := victim{siteInside, unix.SYS_MUNMAP, [6]int64{victimFree, arch.PageSize}}
+	closing := victim{siteInside, unix.SYS_CLOSE, [6]int64{-1}}
+	both := []stubabi.Kind{stubabi.Mmap, stubabi.Munmap}
+	for _, c := range []struct {
+		name   string
+		v      victim
+		routed []stubabi.Kind
+		want   bpf.Action
+		result int64
+	}{
+		{"mmap, mmap routed", mmap, both[:1], bpf.UserNotif, -int64(unix.ENOSYS)},
+		{"munmap, mmap routed", munmap, both[:1], bpf.Allow, 0},
+		{"mmap, both routed", mmap, both, bpf.UserNotif, -int64(unix.ENOSYS)},
+		{"munmap, both routed", munmap, both, bpf.UserNotif, -int64(unix.ENOSYS)},
+		{"close, both routed", closing, both, bpf.Allow, -int64(unix.EBADF)},
+		{"mmap outside", mmapOutside, both, bpf.Trap, 0},
+		{"exit", victim{site: siteInside, nr: unix.SYS_EXIT}, both, bpf.KillProcess, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) { checkVictim(t, &c.v, c.routed, unix.AUDIT_ARCH_X86_64, c.want, c.result) })
 	}
 }
 
 // Calls of the other architecture: the numbers mean something else.
 func TestKernelNoneFilter32(t *testing.T) {
 	testkit.Need(t, probe.MemfdExec, probe.SeccompTrap, probe.IA32)
-	checkVictim(t, &victim{site: siteInside32, nr: unix.SYS_CLOSE}, unix.AUDIT_ARCH_I386, bpf.KillProcess, 0)
-	checkVictim(t, &victim{site: siteOutside32, nr: unix.SYS_CLOSE}, unix.AUDIT_ARCH_I386, bpf.Trap, 0)
+	checkVictim(t, &victim{site: siteInside32, nr: unix.SYS_CLOSE}, nil, unix.AUDIT_ARCH_I386, bpf.KillProcess, 0)
+	checkVictim(t, &victim{site: siteOutside32, nr: unix.SYS_CLOSE}, nil, unix.AUDIT_ARCH_I386, bpf.Trap, 0)
 }
 
-func checkVictim(t *testing.T, v *victim, audit uint32, want bpf.Action, result int64) {
+func checkVictim(t *testing.T, v *victim, routed []stubabi.Kind, audit uint32, want bpf.Action, result int64) {
 	t.Helper()
-	p := none(t, victimCode)
+	p := posted(t, victimCode, routed)
 	ip := uint64(v.site) + instructionLen
 	d := &bpf.Data{NR: uint32(v.nr), Arch: audit, IP: ip}
 	for i, arg := range v.args {
@@ -242,7 +273,10 @@ func checkVictim(t *testing.T, v *victim, audit uint32, want bpf.Action, result 
 		t.Errorf("interpreter: %v, want %v", got, want)
 	}
 	wantFate := fate{action: want, result: result}
-	if want == bpf.Trap {
+	switch want {
+	case bpf.UserNotif:
+		wantFate.action = bpf.Allow // as far as a victim can see
+	case bpf.Trap:
 		wantFate = fate{action: want, nr: uint64(v.nr), audit: uint64(audit), ip: ip}
 	}
 	if got := v.run(t, p.Insns); got != wantFate {
