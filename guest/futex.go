@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"goskas/arch"
+	"goskas/internal/abi"
 	"goskas/physmem"
 )
 
@@ -27,24 +28,12 @@ type futexWaiter struct {
 	woken bool
 }
 
-// Operations of futex (linux/futex.h).
-const (
-	futexWait       = 0
-	futexWakeOp     = 1
-	futexRequeue    = 3
-	futexCmpRequeue = 4
-	futexWaitBits   = 9
-	futexWakeBits   = 10
-	futexPrivate    = 128
-	futexRealtime   = 256
-)
-
 func sysFutex(t *Task, a args) (int64, unix.Errno) {
 	addr, op, val := a.addr(0), a.u32(1), a.u32(2)
-	private := op&futexPrivate != 0
+	private := op&abi.FUTEX_PRIVATE_FLAG != 0
 	mask := ^uint32(0)
-	cmd := op &^ (futexPrivate | futexRealtime)
-	if cmd == futexWaitBits || cmd == futexWakeBits {
+	cmd := op &^ (abi.FUTEX_PRIVATE_FLAG | abi.FUTEX_CLOCK_REALTIME)
+	if cmd == abi.FUTEX_WAIT_BITSET || cmd == abi.FUTEX_WAKE_BITSET {
 		if mask = a.u32(5); mask == 0 {
 			return 0, unix.EINVAL
 		}
@@ -53,18 +42,18 @@ func sysFutex(t *Task, a args) (int64, unix.Errno) {
 		return 0, unix.EINVAL
 	}
 	switch cmd {
-	case futexWait, futexWaitBits:
-		if e := t.futexTimeout(a.addr(3), cmd == futexWaitBits, op&futexRealtime != 0); e != 0 {
+	case abi.FUTEX_WAIT, abi.FUTEX_WAIT_BITSET:
+		if e := t.futexTimeout(a.addr(3), cmd == abi.FUTEX_WAIT_BITSET, op&abi.FUTEX_CLOCK_REALTIME != 0); e != 0 {
 			return 0, e
 		}
 		return t.futexWait(addr, val, mask, private)
-	case futexWakeOp, futexWakeBits:
+	case abi.FUTEX_WAKE, abi.FUTEX_WAKE_BITSET:
 		if _, e := t.futexKey(addr, private); e != 0 {
 			return 0, e
 		}
 		return int64(t.k.futexWake(t, addr, int(int32(val)), private, mask)), 0
-	case futexRequeue, futexCmpRequeue:
-		if cmd == futexCmpRequeue {
+	case abi.FUTEX_REQUEUE, abi.FUTEX_CMP_REQUEUE:
+		if cmd == abi.FUTEX_CMP_REQUEUE {
 			now, e := t.loadU32(addr)
 			if e != 0 {
 				return 0, e
@@ -73,7 +62,7 @@ func sysFutex(t *Task, a args) (int64, unix.Errno) {
 				return 0, unix.EAGAIN
 			}
 		}
-		return t.futexRequeue(addr, a.addr(4), int(int32(val)), a.int(3), private, cmd == futexCmpRequeue)
+		return t.futexRequeue(addr, a.addr(4), int(int32(val)), a.int(3), private, cmd == abi.FUTEX_CMP_REQUEUE)
 	}
 	return 0, unix.ENOSYS
 }

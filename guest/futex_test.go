@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"goskas/arch"
+	"goskas/internal/abi"
 )
 
 // A futex in private memory belongs to one address space, whatever the call
@@ -27,8 +28,8 @@ func TestFutexInPrivateMemoryIsNotShared(t *testing.T) {
 		at   uint64
 		op   uint64
 		want int64
-	}{{private, 0, 0}, {private, futexPrivate, 0}, {shared, 0, 1}, {shared, futexPrivate, 0}} {
-		if _, e := parent.do(unix.SYS_FUTEX, c.at, futexWait|c.op, 1, 0); e != errBlocked {
+	}{{private, 0, 0}, {private, abi.FUTEX_PRIVATE_FLAG, 0}, {shared, 0, 1}, {shared, abi.FUTEX_PRIVATE_FLAG, 0}} {
+		if _, e := parent.do(unix.SYS_FUTEX, c.at, abi.FUTEX_WAIT|c.op, 1, 0); e != errBlocked {
 			t.Fatalf("wait: %v", e)
 		}
 		if n := child.must(t, unix.SYS_FUTEX, c.at, 1|c.op, 10); n != c.want {
@@ -38,7 +39,7 @@ func TestFutexInPrivateMemoryIsNotShared(t *testing.T) {
 		parent.state, parent.call = taskRunning, call{}
 		k.runHead, k.runTail, k.runLen = nil, nil, 0
 		// Its own word still wakes it.
-		if _, e := parent.do(unix.SYS_FUTEX, c.at, futexWait|c.op, 1, 0); e != errBlocked {
+		if _, e := parent.do(unix.SYS_FUTEX, c.at, abi.FUTEX_WAIT|c.op, 1, 0); e != errBlocked {
 			t.Fatalf("wait: %v", e)
 		}
 		if got := k.futexWake(parent, arch.Addr(c.at), 10, c.op != 0, ^uint32(0)); got != 1 {
@@ -58,21 +59,21 @@ func TestFutexFaults(t *testing.T) {
 	task := newBareTask(t, k)
 	word := task.anon(t, 2)
 	task.must(t, unix.SYS_MUNMAP, word+arch.PageSize, arch.PageSize)
-	for _, op := range []uint64{futexWait, 1, futexRequeue} {
+	for _, op := range []uint64{abi.FUTEX_WAIT, 1, abi.FUTEX_REQUEUE} {
 		if _, e := task.do(unix.SYS_FUTEX, word+arch.PageSize, op, 1, 0, word); e != unix.EFAULT {
 			t.Errorf("op %d on a hole: %v", op, e)
 		}
-		if _, e := task.do(unix.SYS_FUTEX, ^uint64(3), op|futexPrivate, 1, 0, word); e != unix.EFAULT {
+		if _, e := task.do(unix.SYS_FUTEX, ^uint64(3), op|abi.FUTEX_PRIVATE_FLAG, 1, 0, word); e != unix.EFAULT {
 			t.Errorf("op %d above user space: %v", op, e)
 		}
 		if _, e := task.do(unix.SYS_FUTEX, word+2, op, 1, 0, word); e != unix.EINVAL {
 			t.Errorf("op %d, not aligned: %v", op, e)
 		}
 	}
-	if _, e := task.do(unix.SYS_FUTEX, word, futexWait, 1, 0); e != unix.EAGAIN {
+	if _, e := task.do(unix.SYS_FUTEX, word, abi.FUTEX_WAIT, 1, 0); e != unix.EAGAIN {
 		t.Errorf("wait for another value: %v", e)
 	}
-	if _, e := task.do(unix.SYS_FUTEX, word, futexWaitBits, 0, 0, 0, 0); e != unix.EINVAL {
+	if _, e := task.do(unix.SYS_FUTEX, word, abi.FUTEX_WAIT_BITSET, 0, 0, 0, 0); e != unix.EINVAL {
 		t.Errorf("wait for no bit: %v", e)
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"goskas/arch"
 	"goskas/guest/vfs"
+	"goskas/internal/abi"
 )
 
 // Inode numbers in /proc: those of a process begin at its number times this.
@@ -220,7 +221,7 @@ func (t *Task) procStat() string {
 		20 /* priority */, 0 /* nice */, 1 /* num_threads */, 0, /* itrealvalue */
 		ticks(t.started), vsize, rss / arch.PageSize, infinity, /* rsslim */
 		0, 0, 0, 0, 0, /* startcode, endcode, startstack, kstkesp, kstkeip */
-		t.pending, t.blocked, t.handled(sigIgn), t.handled(2),
+		t.pending, t.blocked, t.handled(abi.SIG_IGN), t.handled(2),
 		0, 0, 0, /* wchan, nswap, cnswap */
 		t.exitSig, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, t.status,
 	}
@@ -266,7 +267,7 @@ func (t *Task) procStatus() string {
 		fmt.Fprintf(&b, "VmSize:\t%8d kB\nVmRSS:\t%8d kB\n", vsize>>10, rss>>10)
 	}
 	fmt.Fprintf(&b, "Threads:\t1\nSigPnd:\t%016x\nShdPnd:\t%016x\nSigBlk:\t%016x\nSigIgn:\t%016x\nSigCgt:\t%016x\n",
-		0, t.pending, t.blocked, t.handled(sigIgn), t.handled(2))
+		0, t.pending, t.blocked, t.handled(abi.SIG_IGN), t.handled(2))
 	return b.String()
 }
 

@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"goskas/arch"
+	"goskas/internal/abi"
 )
 
 // numSignals is _NSIG of Linux; firstRT the first signal that queues.
@@ -16,30 +17,9 @@ const (
 	maxQueued = 1024
 )
 
-// Flags and dispositions of sigaction and sigaltstack (asm-generic/signal-defs.h,
-// asm/signal.h, linux/signal.h).
-const (
-	sigDfl = 0
-	sigIgn = 1
-
-	saNoCldStop = 0x1
-	saNoCldWait = 0x2
-	saSigInfo   = 0x4
-	saRestorer  = 0x04000000
-	saOnStack   = 0x08000000
-	saRestart   = 0x10000000
-	saNoDefer   = 0x40000000
-	saResetHand = 0x80000000
-
-	ssOnStack    = 1
-	ssDisable    = 2
-	ssAutoDisarm = 1 << 31
-	minSigStack  = 2048
-)
-
 // sigAction is what a task does on a signal.
 type sigAction struct {
-	handler  arch.Addr // sigDfl, sigIgn or a function
+	handler  arch.Addr // abi.SIG_DFL, abi.SIG_IGN or a function
 	flags    uint64
 	restorer arch.Addr
 	mask     uint64
@@ -59,8 +39,8 @@ func (h *SigHand) clone() *SigHand {
 func (h *SigHand) forExec() *SigHand {
 	n := new(SigHand)
 	for i := range h.actions {
-		if h.actions[i].handler == sigIgn {
-			n.actions[i].handler = sigIgn
+		if h.actions[i].handler == abi.SIG_IGN {
+			n.actions[i].handler = abi.SIG_IGN
 		}
 	}
 	return n
@@ -88,9 +68,9 @@ var (
 // ignores says that signal no would do nothing to t.
 func (t *Task) ignores(no int) bool {
 	switch t.sig.actions[no].handler {
-	case sigIgn:
+	case abi.SIG_IGN:
 		return true
-	case sigDfl:
+	case abi.SIG_DFL:
 		return defaultNone&sigBit(no) != 0
 	}
 	return false
@@ -136,7 +116,7 @@ func (t *Task) send(in sigInfo) {
 // force sends a signal that t's own last instruction caused. Blocked or
 // ignored, it kills.
 func (t *Task) force(in sigInfo) {
-	if bit := sigBit(in.no); t.blocked&bit != 0 || t.sig.actions[in.no].handler == sigIgn {
+	if bit := sigBit(in.no); t.blocked&bit != 0 || t.sig.actions[in.no].handler == abi.SIG_IGN {
 		t.sig.actions[in.no] = sigAction{}
 		t.blocked &^= bit
 	}
@@ -162,7 +142,7 @@ func (t *Task) resume(tell bool) {
 	t.k.enqueue(t)
 	if tell {
 		t.contNews = true
-		t.notifyParent(cldContinued, int32(unix.SIGCONT))
+		t.notifyParent(abi.CLD_CONTINUED, int32(unix.SIGCONT))
 	}
 }
 

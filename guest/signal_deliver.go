@@ -4,6 +4,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"goskas/arch"
+	"goskas/internal/abi"
 )
 
 // deliverSignals acts on t's pending signals until one enters a handler or t
@@ -20,9 +21,9 @@ func (k *Kernel) deliverSignals(t *Task) {
 		}
 		act := t.sig.actions[in.no]
 		switch act.handler {
-		case sigIgn:
+		case abi.SIG_IGN:
 			continue
-		case sigDfl:
+		case abi.SIG_DFL:
 			k.traceSignal(t, &in)
 			if k.defaultAction(t, &in) {
 				return
@@ -66,7 +67,7 @@ func (t *Task) stop(sig int) {
 	t.state = taskStopped
 	t.stopSig = sig
 	t.stopNews, t.contNews = true, false
-	t.notifyParent(cldStopped, int32(sig))
+	t.notifyParent(abi.CLD_STOPPED, int32(sig))
 }
 
 // orphanedGroup says that no member of a process group has a parent in the
@@ -88,7 +89,7 @@ func (k *Kernel) leaveCall(t *Task, act sigAction) {
 	}
 	k.traceInterrupted(t, t.call.restart)
 	again := t.call.restart == errRestartNoIntr ||
-		t.call.restart == errRestartSys && act.flags&saRestart != 0
+		t.call.restart == errRestartSys && act.flags&abi.SA_RESTART != 0
 	if !again {
 		k.endCall(t, 0, unix.EINTR)
 		return
@@ -111,7 +112,7 @@ func (k *Kernel) enterHandler(t *Task, in *sigInfo, act sigAction) {
 		Handler:   act.handler,
 		Restorer:  act.restorer,
 		Mask:      mask,
-		OnStack:   act.flags&saOnStack != 0 && t.altFlags&ssDisable == 0 && !onAlt,
+		OnStack:   act.flags&abi.SA_ONSTACK != 0 && t.altFlags&abi.SS_DISABLE == 0 && !onAlt,
 		AltBase:   t.altBase,
 		AltSize:   t.altSize,
 		AltFlags:  t.altFlags,
@@ -124,7 +125,7 @@ func (k *Kernel) enterHandler(t *Task, in *sigInfo, act sigAction) {
 	// Without a restorer the handler has nowhere to return to; amd64 Linux
 	// refuses such an action here, too.
 	overflow := (s.OnStack || onAlt) && at <= t.altBase
-	if overflow || act.flags&saRestorer == 0 || t.copyOut(at, frame) != 0 {
+	if overflow || act.flags&abi.SA_RESTORER == 0 || t.copyOut(at, frame) != 0 {
 		if in.no == int(unix.SIGSEGV) {
 			k.exit(t, in.no)
 			return
@@ -133,15 +134,15 @@ func (k *Kernel) enterHandler(t *Task, in *sigInfo, act sigAction) {
 		return
 	}
 	t.regs = regs
-	if t.altFlags&ssAutoDisarm != 0 {
-		t.altBase, t.altSize, t.altFlags = 0, 0, ssDisable
+	if t.altFlags&abi.SS_AUTODISARM != 0 {
+		t.altBase, t.altSize, t.altFlags = 0, 0, abi.SS_DISABLE
 	}
 	blocked := t.blocked | act.mask
-	if act.flags&saNoDefer == 0 {
+	if act.flags&abi.SA_NODEFER == 0 {
 		blocked |= sigBit(in.no)
 	}
 	t.setBlocked(blocked)
-	if act.flags&saResetHand != 0 {
+	if act.flags&abi.SA_RESETHAND != 0 {
 		t.sig.actions[in.no] = sigAction{}
 	}
 }
@@ -155,7 +156,7 @@ func (t *Task) saveX() {
 
 // onAltStack says that t runs on its alternate signal stack now.
 func (t *Task) onAltStack() bool {
-	if t.altFlags&(ssDisable|ssAutoDisarm) != 0 {
+	if t.altFlags&(abi.SS_DISABLE|abi.SS_AUTODISARM) != 0 {
 		return false
 	}
 	sp := t.k.arch.SP(&t.regs)

@@ -7,12 +7,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"goskas/arch"
+	"goskas/internal/abi"
 )
 
 // A signal frame that does not fit on the alternate stack was once written
 // below it, over whatever lies there. Linux kills with SIGSEGV.
 func TestSignalFrameStaysOnTheAlternateStack(t *testing.T) {
-	for _, size := range []uint64{minSigStack, 1 << 16} {
+	for _, size := range []uint64{abi.MINSIGSTKSZ, 1 << 16} {
 		k, _ := newBareKernel(t, 1<<20)
 		newBareTask(t, k) // process 1, which takes the notice of the other's end
 		task := newBareTask(t, k)
@@ -24,7 +25,7 @@ func TestSignalFrameStaysOnTheAlternateStack(t *testing.T) {
 			t.Fatal(e)
 		}
 		task.must(t, unix.SYS_SIGALTSTACK, mem+31*arch.PageSize, 0)
-		task.sig.actions[unix.SIGUSR1] = sigAction{handler: 0x1000, restorer: 0x2000, flags: saOnStack | saRestorer}
+		task.sig.actions[unix.SIGUSR1] = sigAction{handler: 0x1000, restorer: 0x2000, flags: abi.SA_ONSTACK | abi.SA_RESTORER}
 		k.arch.SetSP(&task.regs, arch.Addr(mem+30*arch.PageSize))
 		task.send(userSig(unix.SIGUSR1))
 		space := task.space

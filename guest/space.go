@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"goskas/arch"
+	"goskas/internal/abi"
 	"goskas/mm"
 	"goskas/physmem"
 	"goskas/skas"
@@ -21,14 +22,6 @@ const (
 	stackSize  = 8 << 20        // RLIMIT_STACK
 	stackGap   = 256 << 12      // kept free below a stack that grows
 	mmapMargin = stackSize * 16 // between the top of mappings and the stack's
-)
-
-// Codes of SIGSEGV and SIGBUS (asm-generic/siginfo.h).
-const (
-	segvMapErr = 1
-	segvAccErr = 2
-	busAdrErr  = 2
-	siKernel   = 0x80
 )
 
 // errBus is a page behind the end of its file.
@@ -160,7 +153,7 @@ func (k *Kernel) reclaim() bool {
 // the task gets for it.
 func (s *Space) fault(f arch.Fault) (sig int, code int32) {
 	if !f.Page {
-		return int(unix.SIGSEGV), siKernel
+		return int(unix.SIGSEGV), abi.SI_KERNEL
 	}
 	err := s.PageIn(f.Addr, f.Access)
 	var bad *mm.Fault
@@ -168,12 +161,12 @@ func (s *Space) fault(f arch.Fault) (sig int, code int32) {
 	case err == nil:
 		return 0, 0
 	case errors.Is(err, errBus):
-		return int(unix.SIGBUS), busAdrErr
+		return int(unix.SIGBUS), abi.BUS_ADRERR
 	case errors.As(err, &bad):
 		if s.vmas.at(f.Addr) == nil {
-			return int(unix.SIGSEGV), segvMapErr
+			return int(unix.SIGSEGV), abi.SEGV_MAPERR
 		}
-		return int(unix.SIGSEGV), segvAccErr
+		return int(unix.SIGSEGV), abi.SEGV_ACCERR
 	default:
 		s.k.log.Warn("guest process killed", "reason", err, "addr", fmt.Sprintf("%#x", uint64(f.Addr)))
 		return int(unix.SIGKILL), 0

@@ -5,32 +5,9 @@ import (
 	"encoding/binary"
 
 	"goskas/arch"
+	"goskas/internal/abi"
 
 	"golang.org/x/sys/unix"
-)
-
-// Keys of the auxiliary vector (linux/auxvec.h).
-const (
-	atNull        = 0
-	atPhdr        = 3
-	atPhent       = 4
-	atPhnum       = 5
-	atPagesz      = 6
-	atBase        = 7
-	atFlags       = 8
-	atEntry       = 9
-	atUID         = 11
-	atEUID        = 12
-	atGID         = 13
-	atEGID        = 14
-	atPlatform    = 15
-	atHwcap       = 16
-	atClktck      = 17
-	atSecure      = 23
-	atRandom      = 25
-	atHwcap2      = 26
-	atExecfn      = 31
-	atMinsigstksz = 51
 )
 
 // clockTicks is what times(2) counts in (USER_HZ).
@@ -92,23 +69,23 @@ func (s *Space) buildStack(p *program, bias, base arch.Addr, argv, envp []string
 		header = uint64(p.img.Header + bias)
 	}
 	words = append(words,
-		atHwcap, hwcap,
-		atPagesz, arch.PageSize,
-		atClktck, clockTicks,
-		atPhdr, header,
-		atPhent, uint64(p.img.HeaderSize),
-		atPhnum, uint64(p.img.HeaderCount),
-		atBase, uint64(base),
-		atFlags, 0,
-		atEntry, uint64(p.img.Entry+bias),
-		atUID, 0, atEUID, 0, atGID, 0, atEGID, 0,
-		atSecure, 0,
-		atRandom, uint64(extrasAt),
-		atHwcap2, hwcap2,
-		atExecfn, execfn,
-		atPlatform, uint64(extrasAt)+uint64(len(random)),
-		atMinsigstksz, uint64(k.arch.XSize()+1024),
-		atNull, 0,
+		abi.AT_HWCAP, hwcap,
+		abi.AT_PAGESZ, arch.PageSize,
+		abi.AT_CLKTCK, clockTicks,
+		abi.AT_PHDR, header,
+		abi.AT_PHENT, uint64(p.img.HeaderSize),
+		abi.AT_PHNUM, uint64(p.img.HeaderCount),
+		abi.AT_BASE, uint64(base),
+		abi.AT_FLAGS, 0,
+		abi.AT_ENTRY, uint64(p.img.Entry+bias),
+		abi.AT_UID, 0, abi.AT_EUID, 0, abi.AT_GID, 0, abi.AT_EGID, 0,
+		abi.AT_SECURE, 0,
+		abi.AT_RANDOM, uint64(extrasAt),
+		abi.AT_HWCAP2, hwcap2,
+		abi.AT_EXECFN, execfn,
+		abi.AT_PLATFORM, uint64(extrasAt)+uint64(len(random)),
+		abi.AT_MINSIGSTKSZ, uint64(k.arch.XSize()+1024),
+		abi.AT_NULL, 0,
 	)
 	sp := (extrasAt - arch.Addr(8*len(words))) &^ 15
 

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"goskas/internal/abi"
 )
 
 func sysExit(t *Task, a args) (int64, unix.Errno) {
@@ -69,16 +71,16 @@ func (t *Task) release() {
 // that it does not want to know.
 func (t *Task) tellEnd() {
 	p := t.parent
-	code, status := int32(cldExited), int32(t.status>>8)
+	code, status := int32(abi.CLD_EXITED), int32(t.status>>8)
 	if sig := t.status & 0x7f; sig != 0 {
-		code, status = cldKilled, int32(sig)
+		code, status = abi.CLD_KILLED, int32(sig)
 	}
 	if t.exitSig == int(unix.SIGCHLD) {
 		act := p.sig.actions[unix.SIGCHLD]
-		if act.handler == sigIgn || act.flags&saNoCldWait != 0 {
+		if act.handler == abi.SIG_IGN || act.flags&abi.SA_NOCLDWAIT != 0 {
 			t.bury()
 		}
-		if act.handler == sigIgn {
+		if act.handler == abi.SIG_IGN {
 			p.childDone.Wake()
 			return
 		}
@@ -95,7 +97,7 @@ func (t *Task) notifyParent(code, status int32) {
 	if p == nil {
 		return
 	}
-	if p.sig.actions[unix.SIGCHLD].flags&saNoCldStop == 0 {
+	if p.sig.actions[unix.SIGCHLD].flags&abi.SA_NOCLDSTOP == 0 {
 		p.send(sigInfo{no: int(unix.SIGCHLD), code: code, pid: t.pid, status: status})
 	}
 	p.childDone.Wake()

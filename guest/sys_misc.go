@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"goskas/arch"
+	"goskas/internal/abi"
 )
 
 // What uname says beside the host name and the machine. The release is that of
@@ -79,29 +80,21 @@ func sysGetrandom(t *Task, a args) (int64, unix.Errno) {
 	return int64(total), 0
 }
 
-// Codes of arch_prctl (asm/prctl.h).
-const (
-	archSetGS = 0x1001
-	archSetFS = 0x1002
-	archGetFS = 0x1003
-	archGetGS = 0x1004
-)
-
 func sysArchPrctl(t *Task, a args) (int64, unix.Errno) {
 	switch a.int(0) {
-	case archSetFS, archSetGS:
+	case abi.ARCH_SET_FS, abi.ARCH_SET_GS:
 		if a.addr(1) >= t.k.arch.UserTop() {
 			return 0, unix.EPERM
 		}
-		if a.int(0) == archSetFS {
+		if a.int(0) == abi.ARCH_SET_FS {
 			t.regs.FSBase = a[1]
 		} else {
 			t.regs.GSBase = a[1]
 		}
 		return 0, 0
-	case archGetFS:
+	case abi.ARCH_GET_FS:
 		return 0, t.storeU64(a.addr(1), t.regs.FSBase)
-	case archGetGS:
+	case abi.ARCH_GET_GS:
 		return 0, t.storeU64(a.addr(1), t.regs.GSBase)
 	}
 	return 0, unix.EINVAL

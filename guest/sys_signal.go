@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"goskas/arch"
+	"goskas/internal/abi"
 )
 
 // sigsetSize is the only size of a signal set that there is.
@@ -140,20 +141,20 @@ func sysSigaltstack(t *Task, a args) (int64, unix.Errno) {
 			return 0, unix.EPERM
 		}
 		flags := uint32(w[1])
-		switch mode := flags &^ ssAutoDisarm; {
-		case mode == ssDisable:
+		switch mode := flags &^ abi.SS_AUTODISARM; {
+		case mode == abi.SS_DISABLE:
 			t.altBase, t.altSize, t.altFlags = 0, 0, flags
-		case mode != 0 && mode != ssOnStack:
+		case mode != 0 && mode != abi.SS_ONSTACK:
 			return 0, unix.EINVAL
-		case w[2] < minSigStack:
+		case w[2] < abi.MINSIGSTKSZ:
 			return 0, unix.ENOMEM
 		default:
-			t.altBase, t.altSize, t.altFlags = arch.Addr(w[0]), w[2], flags&^ssOnStack
+			t.altBase, t.altSize, t.altFlags = arch.Addr(w[0]), w[2], flags&^abi.SS_ONSTACK
 		}
 	}
 	if old := a.addr(1); old != 0 {
 		if on {
-			prevFlags |= ssOnStack
+			prevFlags |= abi.SS_ONSTACK
 		}
 		return 0, t.storeWords(old, uint64(prevBase), uint64(prevFlags), prevSize)
 	}
@@ -165,7 +166,7 @@ func sysKill(t *Task, a args) (int64, unix.Errno) {
 	if no != 0 && !validSignal(no) {
 		return 0, unix.EINVAL
 	}
-	in := t.userSignal(no, siUser)
+	in := t.userSignal(no, abi.SI_USER)
 	found := false
 	switch {
 	case pid > 0:
@@ -203,26 +204,26 @@ func (t *Task) tkill(tgid, tid, no int) (int64, unix.Errno) {
 	if target == nil || tgid != tid {
 		return 0, unix.ESRCH
 	}
-	target.send(t.userSignal(no, siTKill))
+	target.send(t.userSignal(no, abi.SI_TKILL))
 	return 0, 0
 }
 
 func sysRtSigqueueinfo(t *Task, a args) (int64, unix.Errno) {
 	no := a.int(1)
-	raw := new([sigInfoSize]byte)
+	raw := new([abi.SI_SIZE]byte)
 	if e := t.copyIn(a.addr(2), raw[:]); e != 0 {
 		return 0, e
 	}
 	target := t.k.tasks[a.int(0)]
-	switch code := int32(le.Uint32(raw[siCode:])); {
+	switch code := int32(le.Uint32(raw[abi.SI_OFF_CODE:])); {
 	case no != 0 && !validSignal(no):
 		return 0, unix.EINVAL
 	case target == nil:
 		return 0, unix.ESRCH
-	case (code >= 0 || code == siTKill) && target != t:
+	case (code >= 0 || code == abi.SI_TKILL) && target != t:
 		return 0, unix.EPERM // would pretend to come from the kernel
 	}
-	le.PutUint32(raw[siNo:], uint32(no))
+	le.PutUint32(raw[abi.SI_OFF_SIGNO:], uint32(no))
 	target.send(sigInfo{no: no, raw: raw})
 	return 0, 0
 }

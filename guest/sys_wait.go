@@ -4,6 +4,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"goskas/arch"
+	"goskas/internal/abi"
 )
 
 // waitQuery says which children and which news of them a caller wants.
@@ -31,21 +32,21 @@ func (q *waitQuery) find(t *Task) (*childNews, unix.Errno) {
 		any = true
 		switch {
 		case q.exited && c.state == taskZombie:
-			n := &childNews{child: c, code: cldExited, status: c.status, detail: int32(c.status >> 8)}
+			n := &childNews{child: c, code: abi.CLD_EXITED, status: c.status, detail: int32(c.status >> 8)}
 			if sig := c.status & 0x7f; sig != 0 {
-				n.code, n.detail = cldKilled, int32(sig)
+				n.code, n.detail = abi.CLD_KILLED, int32(sig)
 			}
 			return n, 0
 		case q.stopped && c.state == taskStopped && c.stopNews:
 			if !q.keep {
 				c.stopNews = false
 			}
-			return &childNews{c, cldStopped, c.stopSig<<8 | 0x7f, int32(c.stopSig)}, 0
+			return &childNews{c, abi.CLD_STOPPED, c.stopSig<<8 | 0x7f, int32(c.stopSig)}, 0
 		case q.continued && c.contNews:
 			if !q.keep {
 				c.contNews = false
 			}
-			return &childNews{c, cldContinued, 0xffff, int32(unix.SIGCONT)}, 0
+			return &childNews{c, abi.CLD_CONTINUED, 0xffff, int32(unix.SIGCONT)}, 0
 		}
 	}
 	if !any {

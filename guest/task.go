@@ -9,6 +9,7 @@ import (
 	"goskas/arch"
 	"goskas/guest/vfs"
 	"goskas/guest/wait"
+	"goskas/internal/abi"
 	"goskas/timer"
 )
 
@@ -124,7 +125,7 @@ func (k *Kernel) newTask() (*Task, unix.Errno) {
 	t := &Task{k: k, pid: k.freePid(), exitSig: int(unix.SIGCHLD), dumpable: true}
 	t.wakeFn = func() { k.wake(t) }
 	t.started = k.now()
-	t.altFlags = ssDisable
+	t.altFlags = abi.SS_DISABLE
 	k.tasks[t.pid] = t
 	return t, 0
 }
@@ -182,7 +183,7 @@ func (t *Task) setImage(sp *Space, exe string, argv []string) {
 	}
 	t.files.CloseExec()
 	t.sig = t.sig.forExec()
-	t.altBase, t.altSize, t.altFlags = 0, 0, ssDisable
+	t.altBase, t.altSize, t.altFlags = 0, 0, abi.SS_DISABLE
 	t.k.stats.Execs++
 }
 

@@ -28,9 +28,10 @@ const (
 
 // Codes of siginfo_t (asm-generic/siginfo.h).
 const (
-	SI_USER  = 0
-	SI_QUEUE = -1
-	SI_TKILL = -6
+	SI_USER   = 0
+	SI_KERNEL = 0x80
+	SI_QUEUE  = -1
+	SI_TKILL  = -6
 
 	SEGV_MAPERR = 1
 	SEGV_ACCERR = 2

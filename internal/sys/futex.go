@@ -4,16 +4,12 @@ import (
 	"time"
 	"unsafe"
 
+	"goskas/internal/abi"
+
 	"golang.org/x/sys/unix"
 )
 
-// Futex operations (linux/futex.h), all without FUTEX_PRIVATE_FLAG: the word is
-// shared between processes.
-const (
-	futexWake       = 1
-	futexWaitBitset = 9
-	futexMatchAny   = 0xffffffff
-)
+// Both calls are without FUTEX_PRIVATE_FLAG: the word is shared between processes.
 
 // FutexWait sleeps while the word at addr has the value val, at most until
 // deadline, a CLOCK_MONOTONIC time; a negative deadline means for ever. It
@@ -29,8 +25,8 @@ func FutexWait(addr unsafe.Pointer, val uint32, deadline time.Duration) unix.Err
 		ts = unix.NsecToTimespec(int64(deadline))
 		p = unsafe.Pointer(&ts)
 	}
-	_, _, errno := unix.Syscall6(unix.SYS_FUTEX, uintptr(addr), futexWaitBitset,
-		uintptr(val), uintptr(p), 0, futexMatchAny)
+	_, _, errno := unix.Syscall6(unix.SYS_FUTEX, uintptr(addr), abi.FUTEX_WAIT_BITSET,
+		uintptr(val), uintptr(p), 0, abi.FUTEX_BITSET_MATCH_ANY)
 	return errno
 }
 
@@ -38,6 +34,6 @@ func FutexWait(addr unsafe.Pointer, val uint32, deadline time.Duration) unix.Err
 func FutexWake(addr unsafe.Pointer, n int) int {
 	// Not a raw call: on one CPU the wake hands the CPU to the stub, and
 	// this thread may not come back for a whole time slice.
-	woken, _, _ := unix.Syscall(unix.SYS_FUTEX, uintptr(addr), futexWake, uintptr(n))
+	woken, _, _ := unix.Syscall(unix.SYS_FUTEX, uintptr(addr), abi.FUTEX_WAKE, uintptr(n))
 	return int(woken)
 }

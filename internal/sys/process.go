@@ -4,6 +4,8 @@ import (
 	"time"
 	"unsafe"
 
+	"goskas/internal/abi"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -37,11 +39,9 @@ type Status struct {
 	Value int32
 }
 
-const cldExited = 1 // CLD_EXITED, asm-generic/siginfo.h
-
 // Exited reports whether the process called exit; Value is its status then,
 // else the signal that killed it.
-func (s Status) Exited() bool { return s.Code == cldExited }
+func (s Status) Exited() bool { return s.Code == abi.CLD_EXITED }
 
 // SetAffinity pins a thread (0: the calling one) to one CPU.
 func SetAffinity(tid, cpu int) error {

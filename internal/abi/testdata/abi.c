@@ -43,6 +43,7 @@ int main(void)
 	C(MINSIGSTKSZ);
 
 	C(SI_USER);
+	C(SI_KERNEL);
 	C(SI_QUEUE);
 	C(SI_TKILL);
 	C(SEGV_MAPERR);
