@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"goskas/arch"
+	"goskas/internal/probe"
 	"goskas/physmem"
 	"goskas/stubexe/stubabi"
 )
@@ -20,6 +21,10 @@ type Guard struct {
 	Routed []stubabi.Kind
 	// Check says why a routed call must not be made; "" lets it through.
 	Check func(c Call, p Pages) (reason string)
+	// Needs are the host's features without which the guard does not work.
+	Needs []probe.Feature
+	// Wants are those without which it is slower.
+	Wants []probe.Feature
 }
 
 // Call is a mapping call that a stub has made and that has not happened yet.
@@ -55,19 +60,29 @@ var (
 	None = Guard{name: "none"}
 	// Notify has every mmap pass through the monitor, which lets it go on
 	// (seed series, patches 1 and 2).
-	Notify = Guard{name: "notify", Routed: []stubabi.Kind{stubabi.Mmap}, Check: allow}
+	Notify = Guard{name: "notify", Routed: []stubabi.Kind{stubabi.Mmap}, Check: allow,
+		Needs: listening, Wants: handingOver}
 	// Validate holds mmap against the page table and munmap against the end
 	// of guest space (seed series, patches 3 to 5).
-	Validate = Guard{name: "validate", Routed: []stubabi.Kind{stubabi.Mmap, stubabi.Munmap}, Check: validate}
+	Validate = Guard{name: "validate", Routed: []stubabi.Kind{stubabi.Mmap, stubabi.Munmap}, Check: validate,
+		Needs: listening, Wants: handingOver}
 	// Sealed leaves the decision to filter and stub code.
-	Sealed = Guard{name: "sealed", Sealed: true}
+	Sealed = Guard{name: "sealed", Sealed: true,
+		Needs: []probe.Feature{probe.XSave, probe.FSGSBase, probe.MinSigStkSz}}
+)
+
+// What a guard with a listener needs, and what makes it faster.
+var (
+	listening   = []probe.Feature{probe.UserNotif, probe.SeccompTSyncListener, probe.PidfdGetfd}
+	handingOver = []probe.Feature{probe.UserNotifSyncWakeUp}
 )
 
 // Default is the guard of those who do not choose.
 var Default = None
 
-// All lists the guards from the weakest to the strongest.
-func All() []Guard { return []Guard{None, Notify, Validate, Sealed} }
+// All lists the guards that can be chosen, from the weakest to the strongest.
+// Sealed joins them with its stub code.
+func All() []Guard { return []Guard{None, Notify, Validate} }
 
 // Names lists the guards' names in the order of All.
 func Names() []string {

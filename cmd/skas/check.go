@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 
 	"goskas/arch/amd64"
+	"goskas/guard"
 	"goskas/internal/probe"
 	"goskas/physmem"
 	"goskas/skas"
@@ -50,10 +51,9 @@ func requirements() []requirement {
 		{{by: boot, name: stubStarts, probe: startStub,
 			advice: "see to the rows above; if they all say yes, this is worth a bug report"}},
 		need("speed", probe.Pinning),
-		need("guards notify, validate", probe.UserNotif, probe.SeccompTSyncListener, probe.PidfdGetfd),
-		need("guards notify, validate (speed)", probe.UserNotifSyncWakeUp),
-		need("guard sealed", probe.XSave, probe.MinSigStkSz),
-		need("guard sealed (speed)", probe.FSGSBase),
+		need("guards notify, validate", guard.Validate.Needs...), // notify's are the same
+		need("guards notify, validate (speed)", guard.Validate.Wants...),
+		need("guard sealed", guard.Sealed.Needs...),
 		need("guard bpf", probe.EBPF),
 		need("mode ptrace", probe.PtraceSysemu),
 		need("386 guests", probe.IA32),
