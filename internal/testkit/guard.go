@@ -8,7 +8,8 @@ import (
 )
 
 // Guard is the guard that tests of the whole path run under: the one that
-// SKAS_GUARD names, or the default. `make test` runs them under each.
+// SKAS_GUARD names, or the default. `make test` runs them under each. t is skipped
+// on a host where it does not work.
 func Guard(t testing.TB) guard.Guard {
 	t.Helper()
 	name := os.Getenv("SKAS_GUARD")
@@ -19,5 +20,6 @@ func Guard(t testing.TB) guard.Guard {
 	if err != nil {
 		t.Fatalf("SKAS_GUARD: %v", err)
 	}
+	Need(t, g.Needs...)
 	return g
 }
