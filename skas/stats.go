@@ -9,6 +9,7 @@ import (
 
 // Stats counts what a monitor's stubs did so far.
 type Stats struct {
+	Guard          string `json:"guard"`
 	Syscalls       uint64 `json:"syscalls"`
 	Faults         uint64 `json:"faults"`
 	Ticks          uint64 `json:"ticks"`
@@ -65,6 +66,7 @@ func (m *Monitor) Stats() Stats {
 	q.Add(c.queue)
 	c.mu.Unlock()
 	return Stats{
+		Guard:    m.guard.String(),
 		Syscalls: c.events[Syscall].Load(), Faults: c.events[PageFault].Load(),
 		Ticks: c.events[Tick].Load(), Traps: c.events[Trap].Load(),
 		TicksForwarded: c.ticksForwarded.Load(),

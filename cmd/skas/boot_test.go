@@ -65,7 +65,7 @@ func TestGuestBootCommand(t *testing.T) {
 		return out.String(), errs.String()
 	}
 	shown := []string{"A guest has booted", "\nfork: ", "\nexec: ", "hello, world", "\npaging: ", "\ncow: ", "\nfault: ", "\ncrash: ", "\npipe: ", "\npreempt: ", "That was all"}
-	table := []string{"\nWhat the stubs did:\nevents ", "\nstubs ", "\nbatches ", "\nfaults answered ", "\nprocesses ", "\nswitches ", "\nticks ", "\nmemory ", "\ntime ", "\ncalls "}
+	table := []string{"\nWhat the stubs did:\nevents ", "\nstubs ", "\nguard ", "\nbatches ", "\nfaults answered ", "\nprocesses ", "\nswitches ", "\nticks ", "\nmemory ", "\ntime ", "\ncalls "}
 	quiet := func(t *testing.T, stderr string) {
 		t.Helper()
 		if stderr != "" {
