@@ -39,15 +39,15 @@ func (b *benchmark) addFlags(c *cobra.Command) {
 	f.IntVar(&b.rounds, "rounds", 0, "rounds of each operation in a repeat (0: as many as suit it)")
 	f.IntVar(&b.repeats, "repeats", 5, "how often to measure everything")
 	f.StringVar(&b.pin, "pin", "both", "keep everything on one CPU: on, off, or both, one after the other")
-	f.StringSliceVar(&b.guards, "guards", []string{guards[0].Name}, "guards to compare, separated by commas: "+guardNames())
+	f.StringSliceVar(&b.guards, "guards", []string{guards[0].Name}, "guards to compare, separated by commas: "+benchNames())
 	f.BoolVar(&b.json, "json", false, "print JSON")
 	f.BoolVar(&b.markdown, "markdown", false, "print Markdown tables")
 	c.MarkFlagsMutuallyExclusive("json", "markdown")
 	must(c.RegisterFlagCompletionFunc("pin", cobra.FixedCompletions([]string{"on", "off", "both"}, cobra.ShellCompDirectiveNoFileComp)))
-	must(c.RegisterFlagCompletionFunc("guards", cobra.FixedCompletions(strings.Split(guardNames(), ","), cobra.ShellCompDirectiveNoFileComp)))
+	must(c.RegisterFlagCompletionFunc("guards", cobra.FixedCompletions(strings.Split(benchNames(), ","), cobra.ShellCompDirectiveNoFileComp)))
 }
 
-func guardNames() string {
+func benchNames() string {
 	var names []string
 	for _, g := range guards {
 		names = append(names, g.Name)
@@ -182,7 +182,7 @@ func (b *benchmark) configs() ([]bench.Config, error) {
 	for _, name := range b.guards {
 		i := slices.IndexFunc(guards, func(g bench.Config) bool { return g.Name == name })
 		if i < 0 {
-			return nil, fmt.Errorf("--guards %s: there are %s", name, guardNames())
+			return nil, fmt.Errorf("--guards %s: there are %s", name, benchNames())
 		}
 		if slices.ContainsFunc(list, func(g bench.Config) bool { return g.Name == name }) {
 			return nil, fmt.Errorf("--guards: %s is there twice", name)
@@ -190,7 +190,7 @@ func (b *benchmark) configs() ([]bench.Config, error) {
 		list = append(list, guards[i])
 	}
 	if len(list) == 0 {
-		return nil, fmt.Errorf("--guards: name at least one of %s", guardNames())
+		return nil, fmt.Errorf("--guards: name at least one of %s", benchNames())
 	}
 	return list, nil
 }

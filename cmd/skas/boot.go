@@ -30,7 +30,7 @@ Exit status: 0 if every demonstration found what it expected, 1 if not.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			m.stats = true
-			config, err := m.config()
+			config, err := m.config(c.ErrOrStderr())
 			if err != nil {
 				return err
 			}

@@ -12,7 +12,6 @@ import (
 	"sync/atomic"
 
 	"goskas/arch/amd64"
-	"goskas/guard"
 	"goskas/guest"
 	"goskas/physmem"
 	"goskas/skas"
@@ -47,21 +46,11 @@ func (m *machine) addFlags(c *cobra.Command) {
 	f.BoolVar(&m.stats, "stats", false, "print what the stubs did to standard error at the end")
 	f.BoolVar(&m.json, "json", false, "with --stats: as JSON")
 	f.BoolVar(&m.debug, "debug", false, "log what the monitor does to standard error")
-	f.StringVar(&m.guard, "guard", defaultGuard(), "who checks the mapping calls of stubs: "+strings.Join(guard.Names(), ", "))
+	addGuardFlag(c, &m.guard)
 	f.StringVar(&m.stall, "stall", skas.StallDefault.String(), "what to do about a stub that does not report a tick: "+strings.Join(skas.Stalls(), ", "))
 	f.BoolVar(&m.noSync, "no-sync-wake", false, "guards notify and validate: without the listener's synchronous wake-up")
-	must(c.RegisterFlagCompletionFunc("guard", cobra.FixedCompletions(guard.Names(), cobra.ShellCompDirectiveNoFileComp)))
 	must(c.RegisterFlagCompletionFunc("stall", cobra.FixedCompletions(skas.Stalls(), cobra.ShellCompDirectiveNoFileComp)))
 	must(c.RegisterFlagCompletionFunc("mem", cobra.FixedCompletions([]string{"64M", "256M", "1G"}, cobra.ShellCompDirectiveNoFileComp)))
-}
-
-// defaultGuard is what the environment asks for, or ours. It is checked with the
-// flag.
-func defaultGuard() string {
-	if name := os.Getenv("SKAS_GUARD"); name != "" {
-		return name
-	}
-	return guard.Default.String()
 }
 
 func must(err error) {
@@ -72,7 +61,8 @@ func must(err error) {
 
 const maxCPUs = 64
 
-func (m *machine) config() (guest.Config, error) {
+// config checks the flags; notes about what it decides go to stderr.
+func (m *machine) config(stderr io.Writer) (guest.Config, error) {
 	bad := func(format string, args ...any) (guest.Config, error) {
 		return guest.Config{}, &exitError{exitUsage, fmt.Errorf(format, args...)}
 	}
@@ -88,16 +78,19 @@ func (m *machine) config() (guest.Config, error) {
 	case m.json && !m.stats:
 		return bad("--json says how to print --stats: give both")
 	}
-	g, err := guard.Parse(m.guard)
-	if err != nil {
-		return bad("--guard: %v", err)
-	}
 	stall, err := skas.ParseStall(m.stall)
 	if err != nil {
 		return bad("--stall: %v", err)
 	}
+	g, err := chooseGuard(m.guard, m.noSync, onThisHost)
+	if err != nil {
+		return guest.Config{}, err
+	}
+	for _, note := range g.notes {
+		fmt.Fprintln(stderr, "skas:", note)
+	}
 	c := guest.Config{
-		Guard: g, Stall: stall, NoSyncWake: m.noSync,
+		Guard: g.guard, Stall: stall, NoSyncWake: g.noSync,
 		Arch: amd64.New(), Memory: int64(m.mem), CPUs: m.cpus, HZ: m.hz,
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 	}

@@ -45,7 +45,7 @@ everything.`,
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			config, err := m.config()
+			config, err := m.config(c.ErrOrStderr())
 			if err != nil {
 				return err
 			}

@@ -7,6 +7,8 @@ import (
 
 	"goskas/arch"
 	"goskas/arch/amd64"
+	"goskas/guard"
+	"goskas/internal/probe"
 	"goskas/skas"
 	"goskas/stubexe"
 
@@ -18,45 +20,60 @@ func newStub() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "stub",
 		Short: "show the code that stubs run and the filter that holds them",
-		Example: `  skas stub disasm   # the stub's code page, annotated
-  skas stub filter   # the seccomp filter, with its labels`,
+		Example: `  skas stub disasm                   # the stub's code page, annotated
+  skas stub filter --guard validate  # the seccomp filter, with its labels`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(&cobra.Command{
-		Use:   "disasm",
-		Short: "print the stub's code page",
-		Args:  cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			a := amd64.New()
-			l, err := skas.Layout(a)
+	c.AddCommand(
+		newStubPart("disasm", "print the stub's code page", func(w io.Writer, g guard.Guard, a arch.Arch, l arch.StubLayout) error {
+			s, err := a.Stub(l, len(g.Routed) > 0)
 			if err != nil {
-				return &exitError{exitSelf, err}
+				return err
 			}
-			s, err := a.Stub(l, false)
+			return disassemble(w, s, l)
+		}),
+		newStubPart("filter", "print the stub's seccomp filter", func(w io.Writer, g guard.Guard, a arch.Arch, l arch.StubLayout) error {
+			text, err := stubexe.FilterText(l.Code, a.AuditArch(), g.Routed...)
 			if err != nil {
-				return &exitError{exitSelf, err}
+				return err
 			}
-			return disassemble(c.OutOrStdout(), s, l)
-		},
-	}, &cobra.Command{
-		Use:   "filter",
-		Short: "print the stub's seccomp filter",
-		Args:  cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			a := amd64.New()
-			l, err := skas.Layout(a)
-			if err != nil {
-				return &exitError{exitSelf, err}
-			}
-			text, err := stubexe.FilterText(l.Code, a.AuditArch())
-			if err != nil {
-				return &exitError{exitSelf, err}
-			}
-			_, err = io.WriteString(c.OutOrStdout(), text)
+			_, err = io.WriteString(w, text)
 			return err
+		}),
+	)
+	return c
+}
+
+// newStubPart is a command that shows a part of a guard's stubs. A guard that is
+// named need not work on this host.
+func newStubPart(name, short string, show func(io.Writer, guard.Guard, arch.Arch, arch.StubLayout) error) *cobra.Command {
+	var guardName string
+	c := &cobra.Command{
+		Use:   name,
+		Short: short,
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			has := onThisHost
+			if guardName != autoGuard {
+				has = func(probe.Feature) error { return nil }
+			}
+			g, err := chooseGuard(guardName, false, has)
+			if err != nil {
+				return err
+			}
+			a := amd64.New()
+			l, err := skas.Layout(a)
+			if err == nil {
+				err = show(c.OutOrStdout(), g.guard, a, l)
+			}
+			if err != nil {
+				return &exitError{exitSelf, err}
+			}
+			return nil
 		},
-	})
+	}
+	addGuardFlag(c, &guardName)
 	return c
 }
 
@@ -78,7 +95,7 @@ func disassemble(w io.Writer, s *arch.Stub, l arch.StubLayout) error {
 		pc := uint64(l.Code) + uint64(off)
 		inst, err := x86asm.Decode(s.Code[off:], 64)
 		if err != nil {
-			return &exitError{exitSelf, fmt.Errorf("stub code at offset %#x: %w", off, err)}
+			return fmt.Errorf("stub code at offset %#x: %w", off, err)
 		}
 		if _, err := fmt.Fprintf(w, "  %x  %-22s %s\n", pc, hex.EncodeToString(s.Code[off:off+inst.Len]),
 			x86asm.GNUSyntax(inst, pc, symbol)); err != nil {
