@@ -31,8 +31,11 @@ func (t *Task) openPath(fd int, at arch.Addr, flags int, mode uint32) (int64, un
 	if e != 0 {
 		return 0, e
 	}
-	if flags&unix.O_TMPFILE == unix.O_TMPFILE {
+	switch {
+	case flags&unix.O_TMPFILE == unix.O_TMPFILE:
 		return 0, unix.EOPNOTSUPP
+	case flags&unix.O_CREAT != 0 && flags&unix.O_DIRECTORY != 0 && flags&unix.O_PATH == 0:
+		return 0, unix.EINVAL // as Linux since 6.4
 	}
 	f, err := t.open(dir, path, flags, mode)
 	if err != nil {
@@ -78,7 +81,11 @@ func (t *Task) create(dir *vfs.Dentry, path string, flags int, mode uint32) (*vf
 		if err != nil {
 			return nil, err
 		}
-		if slash || last == "" || last == "." || last == ".." {
+		special := last == "" || last == "." || last == ".."
+		switch {
+		case special && flags&unix.O_EXCL != 0:
+			return nil, unix.EEXIST
+		case special || slash:
 			return nil, unix.EISDIR
 		}
 		d, err := ns.Child(parent, last)

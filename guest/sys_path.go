@@ -110,13 +110,26 @@ func (t *Task) newPlace(fd int, a arch.Addr) (place, unix.Errno) {
 	case p.special():
 		return p, unix.EEXIST
 	}
-	if _, err := t.k.ns.Child(p.dir, p.name); err == nil {
-		return p, unix.EEXIST
+	if e := t.absent(p); e != 0 {
+		return p, e
 	}
 	if p.slash {
 		return p, unix.ENOENT
 	}
 	return p, 0
+}
+
+// absent says that nothing has the name of a place: EEXIST, or why that cannot be
+// told.
+func (t *Task) absent(p place) unix.Errno {
+	switch _, err := t.k.ns.Child(p.dir, p.name); err {
+	case nil:
+		return unix.EEXIST
+	case unix.ENOENT:
+		return 0
+	default:
+		return errnoOf(err)
+	}
 }
 
 const cwdFD = unix.AT_FDCWD
@@ -170,8 +183,8 @@ func (t *Task) mkdirAt(fd int, path arch.Addr, mode uint32) (int64, unix.Errno) 
 	if p.special() {
 		return 0, unix.EEXIST
 	}
-	if _, err := t.k.ns.Child(p.dir, p.name); err == nil {
-		return 0, unix.EEXIST
+	if e := t.absent(p); e != 0 {
+		return 0, e
 	}
 	return 0, errnoOf(p.dir.Node.Mkdir(p.name, mode&^t.fs.umask&0o1777))
 }
@@ -266,25 +279,28 @@ func (t *Task) renameAt(oldFD int, oldPath arch.Addr, newFD int, newPath arch.Ad
 	if e != 0 {
 		return 0, e
 	}
-	if from.special() || to.special() {
+	// The order of the checks is that of Linux (do_renameat2 in fs/namei.c).
+	noReplace := flags&unix.RENAME_NOREPLACE != 0
+	switch {
+	case from.special() || to.special() && !noReplace:
 		return 0, unix.EBUSY
+	case to.special():
+		return 0, unix.EEXIST
 	}
 	d, err := t.k.ns.Child(from.dir, from.name)
-	switch {
-	case err != nil:
+	if err != nil {
 		return 0, errnoOf(err)
-	case t.k.ns.IsMount(d):
-		return 0, unix.EBUSY
+	}
+	over, err := t.k.ns.Child(to.dir, to.name)
+	switch {
+	case err != nil && err != unix.ENOENT:
+		return 0, errnoOf(err)
+	case err == nil && noReplace:
+		return 0, unix.EEXIST
 	case (from.slash || to.slash) && !isDir(d.Node):
 		return 0, unix.ENOTDIR
-	}
-	if over, err := t.k.ns.Child(to.dir, to.name); err == nil {
-		switch {
-		case flags&unix.RENAME_NOREPLACE != 0:
-			return 0, unix.EEXIST
-		case t.k.ns.IsMount(over):
-			return 0, unix.EBUSY
-		}
+	case t.k.ns.IsMount(d) || err == nil && t.k.ns.IsMount(over):
+		return 0, unix.EBUSY
 	}
 	return 0, errnoOf(from.dir.Node.Rename(from.name, to.dir.Node, to.name))
 }
@@ -358,6 +374,9 @@ func (t *Task) readlinkAt(fd int, path, buf arch.Addr, size int) (int64, unix.Er
 	}
 	to, err := d.Node.Readlink()
 	if err != nil {
+		if name, e := t.path(path); e == 0 && name == "" {
+			return 0, unix.ENOENT // only a descriptor of a link may come without a name
+		}
 		return 0, errnoOf(err)
 	}
 	to = to[:min(len(to), size)]

@@ -66,7 +66,7 @@ func (d *Dir) Lookup(name string) (Node, error) { return d.Find(name) }
 
 // Open implements Node.
 func (d *Dir) Open(flags int) (File, error) {
-	if flags&unix.O_ACCMODE != unix.O_RDONLY {
+	if changes(flags) {
 		return nil, unix.EISDIR
 	}
 	return &dirFile{dir: d}, nil

@@ -136,9 +136,9 @@ func (n *hostNode) Open(flags int) (File, error) {
 		return nil, unix.ELOOP
 	case st.Type() != unix.S_IFREG && !st.IsDir():
 		return nil, unix.ENXIO // the host's devices, sockets and pipes are not the guest's
-	case st.IsDir() && flags&unix.O_ACCMODE != unix.O_RDONLY:
+	case st.IsDir() && changes(flags):
 		return nil, unix.EISDIR
-	case flags&unix.O_ACCMODE != unix.O_RDONLY || flags&unix.O_TRUNC != 0:
+	case changes(flags):
 		return nil, unix.EROFS
 	}
 	// O_NONBLOCK in case it became a pipe since.

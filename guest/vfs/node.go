@@ -143,5 +143,11 @@ func IoctlArg(cmd uint32) (in, out int, ok bool) {
 	return 0, 0, false
 }
 
+// changes reports whether an open with these flags is for a change: O_TRUNC is,
+// even without the right to write.
+func changes(flags int) bool {
+	return flags&unix.O_ACCMODE != unix.O_RDONLY || flags&unix.O_TRUNC != 0
+}
+
 // direntType is the DT_* form of a mode's type (dirent.h).
 func direntType(mode uint32) uint8 { return uint8(mode & unix.S_IFMT >> 12) }

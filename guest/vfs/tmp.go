@@ -268,20 +268,15 @@ func (n *tmpNode) Rename(oldName string, newDir Node, newName string) error {
 		return unix.ENOENT
 	}
 	kid := e.node
-	if kid.isDir() {
-		for d := to; ; d = d.parent {
-			if d == kid {
-				return unix.EINVAL // into itself
-			}
-			if d == d.parent {
-				break
-			}
-		}
+	if kid.contains(to) {
+		return unix.EINVAL // into itself
 	}
 	if old := to.kids[newName]; old != nil {
 		switch {
 		case old.node == kid:
 			return nil
+		case old.node.contains(n):
+			return unix.ENOTEMPTY // whatever is to take its place
 		case kid.isDir() && !old.node.isDir():
 			return unix.ENOTDIR
 		case !kid.isDir() && old.node.isDir():
@@ -300,6 +295,16 @@ func (n *tmpNode) Rename(oldName string, newDir Node, newName string) error {
 	to.add(newName, kid)
 	kid.ctime = now()
 	return nil
+}
+
+// contains reports whether d is n or lies below it.
+func (n *tmpNode) contains(d *tmpNode) bool {
+	for ; d != n; d = d.parent {
+		if d == d.parent {
+			return false
+		}
+	}
+	return true
 }
 
 func (n *tmpNode) Chmod(mode uint32) error {

@@ -11,7 +11,7 @@ func (n *tmpNode) Open(flags int) (File, error) {
 	case unix.S_IFLNK:
 		return nil, unix.ELOOP
 	case unix.S_IFDIR:
-		if flags&unix.O_ACCMODE != unix.O_RDONLY {
+		if changes(flags) {
 			return nil, unix.EISDIR
 		}
 	default:

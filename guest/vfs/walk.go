@@ -72,6 +72,9 @@ func (n *Namespace) Path(d *Dentry) string {
 // child is d's entry of a name.
 func (n *Namespace) child(d *Dentry, name string) (*Dentry, error) {
 	if len(name) > maxName {
+		if err := mustBeDir(d.Node); err != nil {
+			return nil, err
+		}
 		return nil, unix.ENAMETOOLONG
 	}
 	c := &Dentry{Parent: d, Name: name}
@@ -103,7 +106,8 @@ func (n *Namespace) Walk(cwd *Dentry, path string, follow bool) (*Dentry, error)
 
 // WalkParent finds the directory that a path's last component is, or would be,
 // in. last may be "." or "..", or empty for the root itself. slash tells whether
-// the path ends in one: only a directory may be meant then.
+// the path ends in one: only a directory may be meant then. That last is not too
+// long is Child's business.
 func (n *Namespace) WalkParent(cwd *Dentry, path string) (dir *Dentry, last string, slash bool, err error) {
 	if path == "" {
 		return nil, "", false, unix.ENOENT
@@ -119,9 +123,6 @@ func (n *Namespace) WalkParent(cwd *Dentry, path string) (dir *Dentry, last stri
 	head, last := "", trimmed
 	if i := strings.LastIndexByte(trimmed, '/'); i >= 0 {
 		head, last = trimmed[:i+1], trimmed[i+1:]
-	}
-	if len(last) > maxName {
-		return nil, "", false, unix.ENAMETOOLONG
 	}
 	dir = cwd
 	if head != "" {
