@@ -30,7 +30,6 @@ const (
 const (
 	SI_USER   = 0
 	SI_KERNEL = 0x80
-	SI_QUEUE  = -1
 	SI_TKILL  = -6
 
 	SEGV_MAPERR = 1
@@ -41,7 +40,6 @@ const (
 
 	CLD_EXITED    = 1
 	CLD_KILLED    = 2
-	CLD_DUMPED    = 3
 	CLD_STOPPED   = 5
 	CLD_CONTINUED = 6
 )
@@ -52,7 +50,6 @@ const (
 const (
 	SI_SIZE       = 128
 	SI_OFF_SIGNO  = 0
-	SI_OFF_ERRNO  = 4
 	SI_OFF_CODE   = 8
 	SI_OFF_PID    = 16
 	SI_OFF_UID    = 20

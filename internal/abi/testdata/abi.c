@@ -44,7 +44,6 @@ int main(void)
 
 	C(SI_USER);
 	C(SI_KERNEL);
-	C(SI_QUEUE);
 	C(SI_TKILL);
 	C(SEGV_MAPERR);
 	C(SEGV_ACCERR);
@@ -52,13 +51,11 @@ int main(void)
 	C(SYS_SECCOMP);
 	C(CLD_EXITED);
 	C(CLD_KILLED);
-	C(CLD_DUMPED);
 	C(CLD_STOPPED);
 	C(CLD_CONTINUED);
 
 	SAY("SI_SIZE", sizeof(siginfo_t));
 	OFF("SI_OFF_SIGNO", siginfo_t, si_signo);
-	OFF("SI_OFF_ERRNO", siginfo_t, si_errno);
 	OFF("SI_OFF_CODE", siginfo_t, si_code);
 	OFF("SI_OFF_PID", siginfo_t, si_pid);
 	OFF("SI_OFF_UID", siginfo_t, si_uid);
