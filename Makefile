@@ -3,7 +3,10 @@
 GO ?= go
 
 # Packages whose code runs on several threads at once.
-RACE = ./physmem ./mm ./syscallq ./timer ./skas ./guest/... ./cmd/... ./examples/...
+RACE = ./physmem ./mm ./syscallq ./timer ./skas ./guest/... ./cmd/... ./examples/... ./internal/probe
+
+# Where skipped tests say why (internal/testkit).
+SKIPS = $(CURDIR)/build/skips
 
 .PHONY: help run build test packages real-uml lint fmt
 
@@ -17,8 +20,10 @@ build: ## build bin/skas
 	$(GO) build -o bin/skas ./cmd/skas
 
 test: packages lint ## install what the tests need, run every check and test
-	$(GO) test -race -short $(RACE)
-	$(GO) test ./...
+	@mkdir -p $(dir $(SKIPS)) && rm -f $(SKIPS)
+	SKAS_SKIPS=$(SKIPS) $(GO) test -race -short $(RACE)
+	SKAS_SKIPS=$(SKIPS) $(GO) test ./...
+	@if test -s $(SKIPS); then echo "Skipped, and why:"; sort -u $(SKIPS); else echo "No test was skipped."; fi
 
 packages: ## install what the tests need from the system's packages
 	scripts/install-test-packages
