@@ -61,11 +61,49 @@ var scripts = []struct{ name, script, stdin string }{
 	{"time", `t=$(date +%s); sleep 1; u=$(date +%s); d=$((u-t)); test $d -ge 1 && test $d -le 3 && echo ok`, ""},
 	{"errors", `cat /etc 2>&1 | sed s/.*://; cat /etc/passwd/ 2>&1 | sed s/.*://; rmdir /etc/nonexistent 2>&1 | sed s/.*://; cd /etc/passwd 2>&1 | sed s/.*://`, ""},
 	{"sigpipe status", `busybox sh -c 'while :; do echo x; done' | head -1; echo done`, ""},
-	{"fifo refused", `cd $W; echo one >f; exec 5<f; read l <&5; echo $l; rm f; read l <&5 || echo eof`, ""},
+	{"read and remove", `cd $W; echo one >f; exec 5<f; read l <&5; echo $l; rm f; read l <&5 || echo eof`, ""},
 	{"unlinked", `cd $W; echo keep >f; exec 4<f; rm f; cat <&4; ls | wc -l`, ""},
 	{"dd seek", `cd $W; printf abcdef >f; printf XY | dd of=f bs=1 seek=2 conv=notrunc 2>/dev/null; cat f; echo; dd if=f bs=2 skip=1 count=1 2>/dev/null`, ""},
 	{"cksum of host file", `md5sum /bin/busybox; wc -c /bin/busybox`, ""},
 	{"ps", `busybox ps -o pid,comm >/dev/null && echo ok; busybox free >/dev/null && echo ok; busybox uptime >/dev/null && echo ok`, ""},
+	// What somebody new to this would try.
+	{"case", `for f in a.c b.h c.txt; do case $f in *.c) echo C;; *.h) echo H;; *) echo other;; esac; done`, ""},
+	{"while read", `while read a b; do echo $((a+b)) $a; done; echo $a`, "1 2\n3 4\n"},
+	{"recursion", `f() { local x=$1; [ $x -le 1 ] && { echo 1; return; }; echo $((x * $(f $((x-1))))); }; f 7; g() { [ $1 = 0 ] && echo bottom || g $(($1-1)); }; g 500`, ""},
+	{"parameters", `s=hello.tar.gz; echo ${s%.gz} ${s#*.} ${s##*.} ${s%%.*} ${#s} ${x:-no} ${s:+set} ${s/hello/bye} ${s:1:3}; set -- a 'b c'; echo $# "$@" "$*"; shift; echo $1`, ""},
+	{"globs", `cd $W; touch a1 a2 b1 .h; echo a* [ab]1 ?2 *.none .h*; echo /etc/pass*d`, ""},
+	{"here documents", "x=v\ncat <<'E' - /dev/null; cat <<-E | tr a-z A-Z\n$x `y`\nE\n\ttab $x\n\tE\nwhile read l; do echo \"[$l]\"; done <<E\n$(seq 2)\nE\n", ""},
+	{"large here document", "cat <<E | md5sum\n$(seq 20000)\nE\n", ""},
+	{"jobs and their statuses", `for i in 1 2 3 4 5 6 7 8; do (exit $i) & eval p$i=$!; done; for i in 3 1 8 2 4 7 5 6; do eval wait \$p$i; echo $i $?; done; wait; echo $?; wait 99999; echo $?`, ""},
+	{"subshell", `cd /; x=1; (x=2; cd /etc; echo $x; pwd); echo $x; pwd; (exit 5) || echo $?; { x=3; }; echo $x`, ""},
+	{"pipefail", `false | true; echo $?; set -o pipefail; false | true; echo $?; (exit 3) | (exit 4) | true; echo $?`, ""},
+	{"set -e", `set -e; echo a; if false; then :; fi; false || echo b; false; echo c`, ""},
+	{"set -u", `set -u; echo ${nosuch:-ok}; echo $nosuch; echo not reached`, ""},
+	{"getopts", `set -- -a -b val rest; while getopts ab: o; do echo $o $OPTARG; done; shift $((OPTIND-1)); echo $@`, ""},
+	{"printf", `printf '\101\x42\n\t%%%05.2f|%-5s|%x\n' 3.14159 ab 255; echo -e 'a\nb'; echo -n x`, ""},
+	{"source", `cd $W; echo 'f() { echo sourced $1; }' >lib; . ./lib; f x; . ./nosuch; echo not reached`, ""},
+	{"long pipeline", `seq 100 | cat | cat | cat | cat | cat | cat | cat | cat | cat | cat | wc -l`, ""},
+	{"grep", `printf 'Foo\nbar\nfoobar\n' | grep -in foo; grep -c : /etc/passwd; grep -q root /etc/passwd && echo found; grep -E '^(root|daemon):' /etc/passwd; grep -r PATH /etc/profile | head -2; grep x /nonexistent; echo $?; grep x /dev/null; echo $?`, ""},
+	{"sed", `printf 'one two\nthree four\n' | sed -e 's/\(.*\) \(.*\)/\2 \1/' -e '2d'; cd $W; echo a >f; sed -i s/a/b/ f; cat f; seq 5 | sed -n '2{p;q}'; seq 2 | sed 'a x'; seq 9 | sed '$!N;s/\n/-/'`, ""},
+	{"awk", `awk -F: '$3 < 3 {print $1, $6; n++} END {print n}' /etc/passwd; awk 'BEGIN {for (i=0;i<5;i++) a[i]=i*i; for (i=4;i>=0;i--) printf "%d ", a[i]; print substr("hello",2,3), length("abc"), toupper("x"), 10/4, int(7.9), sqrt(2), exp(1), sin(1), 2^10; while (("echo cmd" | getline l) > 0) print l; system("echo sys; exit 3"); print "x" | "cat"; close("cat"); exit 5}'`, ""},
+	{"sort", `printf '10 a\n9 b\n9 a\n' | sort -n -k1,1 -k2,2; sort -t: -k3 -n /etc/passwd | head -3 | cut -d: -f1; seq 50000 | sort -r | md5sum; printf 'b\na\n' | sort -c; echo $?`, ""},
+	{"find", `cd $W; mkdir -p a/b; touch a/x.c a/b/y.c a/z; find a -name '*.c' -exec echo found {} \; | sort; find a -type d | sort; find a -type f | xargs ls | sort; find a -name z -delete; ls a; find /nonexistent; echo $?`, ""},
+	{"tar", `cd $W; mkdir d; ln -s t d/l; echo x >d/t; chmod 600 d/t; tar cf x.tar d; rm -r d; tar xf x.tar; ls -l d | awk '{print $1,$9,$10,$11}'; cat d/l; tar cf - /etc/hostname 2>/dev/null | tar tf -; tar xf /etc/passwd; echo $?`, ""},
+	{"gzip pipes", `seq 30000 | gzip -9 | zcat | md5sum; seq 30000 | bzip2 | bunzip2 | md5sum; echo junk | gunzip; echo $?; cat /etc/passwd | gzip | wc -l >/dev/null && echo ok`, ""},
+	{"checksums", `cd $W; seq 9999 >f; md5sum f >s; sha1sum f; sha256sum f; sha512sum f; cksum f; md5sum -c s; echo x >>f; md5sum -c s; echo $?`, ""},
+	{"text", `printf 'a,b,c\n' | cut -d, -f2; echo abc | rev; seq 3 | paste -s -d+; seq 6 | paste - -; echo hello | fold -w 2; seq 10 | tail -n +8; seq 10 | head -n -7; seq 3 | tac; seq 3 | nl; wc </etc/passwd; echo abc | od -c; echo hi | xxd; echo aGk= | base64 -d; factor 84; cal 2 2024; date -u -d @0; seq 5 | shuf | sort`, ""},
+	{"diff", `cd $W; seq 5 >a; sed 3d a >b; diff a b; echo $?; cmp a b; echo $?; diff -U1 a b | tail -n +3 >p; (echo '--- a'; echo '+++ a'; cat p) | patch; cmp a b && echo same`, ""},
+	{"copies", `cd $W; mkdir s; echo 1 >s/f; ln -s f s/l; cp -a s t; diff -r s t && echo same; readlink t/l; install -m 600 s/f i; stat -c %a i; du -s s >/dev/null; mv s/f t/g; ls s t; cp -r s s/x 2>&1 | wc -l; tee a b <i; cat a b`, ""},
+	{"archives", `cd $W; echo x >f; echo f | cpio -o -H newc 2>/dev/null | cpio -it 2>/dev/null; echo '2 3 + p' | dc; echo '2^64' | bc; printf 'a\nhello\n.\nw f\nq\n' | ed; cat f`, ""},
+	{"parallel xargs", `seq 40 | xargs -n1 -P4 busybox echo | sort -n | md5sum; false | xargs false; echo $?; echo x | xargs false; echo $?`, ""},
+	{"environment cleared", `env -i A=b busybox env; env nosuchcommand; echo $?; nice busybox echo nice; setsid busybox echo session; nohup busybox echo hup 2>/dev/null`, ""},
+	{"commands by name", `type cd; command -v busybox; which busybox; busybox nosuchapplet; echo $?; /bin; echo $?; ""; echo $?`, ""},
+	{"traps", `trap 'echo exit $?' EXIT; trap 'echo int' INT; (trap 'echo sub' EXIT; exit 3); echo $?; kill -INT $$; kill -l 15; trap - INT; trap`, ""},
+	{"signal to a group", `busybox setsid sh -c 'trap "echo term" TERM; (kill -TERM 0); echo end'; echo $?`, ""},
+	{"read only host", `echo x 2>/dev/null >/etc/goskas-test; test $? != 0 || rm /etc/goskas-test; test -w $W && echo writable; cd $W; mkdir a; rmdir a; rmdir a; echo $?; mv nosuch x; echo $?`, ""},
+	{"descriptors", `cd $W; echo one >f; exec 5<f; read l <&5; echo $l; read l <&5 || echo eof; exec 5<&-; cat <&5; echo $?; exec 6<>f; echo two >&6; cat f; seq 3 | { read a; cat; echo $a; }`, ""},
+	{"times out", `timeout 1 busybox sh -c 'trap "" TERM; sleep 0.1; echo done'; echo $?; timeout -s KILL 0.1 sleep 9; echo $?; read -t 1 x; echo $?`, ""},
+	{"busy loops", `for n in 1 2 3; do (i=0; while [ $i -lt 3000 ]; do i=$((i+1)); done; echo $i) & done; wait`, ""},
 }
 
 // onHost runs a script under the host's busybox.
@@ -83,10 +121,14 @@ func onHost(t *testing.T, script, stdin string) result {
 }
 
 func TestGuestBusybox(t *testing.T) {
+	cpus := 1
+	if testing.Short() { // as under the race detector, which likes company
+		cpus = 2
+	}
 	for _, s := range scripts {
 		t.Run(s.name, func(t *testing.T) {
 			want := onHost(t, s.script, s.stdin)
-			got := sh(t, guest.Config{}, "W=/tmp; "+s.script, s.stdin)
+			got := sh(t, guest.Config{CPUs: cpus}, "W=/tmp; "+s.script, s.stdin)
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("host (-) and guest (+) differ:\n%s", diff)
 			}

@@ -51,6 +51,7 @@ func boot(t *testing.T, cfg guest.Config) *machine {
 	done := make(chan string, 1)
 	go func() {
 		b, _ := io.ReadAll(outR)
+		outR.Close()
 		done <- string(b)
 	}()
 	closed := false
