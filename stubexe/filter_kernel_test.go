@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"syscall"
 	"testing"
 
@@ -251,6 +252,23 @@ func TestKernelRoutedFilter(t *testing.T) {
 		{"exit", victim{site: siteInside, nr: unix.SYS_EXIT}, both, bpf.KillProcess, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) { checkVictim(t, &c.v, c.routed, unix.AUDIT_ARCH_X86_64, c.want, c.result) })
+	}
+}
+
+// Native calls are wrong for a filter that was built for another architecture.
+func TestKernelFilterWrongArch(t *testing.T) {
+	testkit.Need(t, probe.MemfdExec, probe.SeccompTrap)
+	filter := slices.Clone(posted(t, victimCode, nil).Insns)
+	native := slices.IndexFunc(filter, func(in unix.SockFilter) bool { return in.K == unix.AUDIT_ARCH_X86_64 })
+	filter[native].K = unix.AUDIT_ARCH_I386
+	inside := victim{siteInside, unix.SYS_CLOSE, [6]int64{-1}}
+	if got, want := inside.run(t, filter), (fate{action: bpf.KillProcess}); got != want {
+		t.Errorf("inside: %+v, want %+v", got, want)
+	}
+	outside := victim{siteOutside, unix.SYS_CLOSE, [6]int64{-1}}
+	want := fate{action: bpf.Trap, nr: unix.SYS_CLOSE, audit: unix.AUDIT_ARCH_X86_64, ip: siteOutside + instructionLen}
+	if got := outside.run(t, filter); got != want {
+		t.Errorf("outside: %+v, want %+v", got, want)
 	}
 }
 
