@@ -59,6 +59,24 @@ const defaultMemory = 64 << 20
 
 // Boot runs a program in real UML.
 func (k *Kernel) Boot(ctx context.Context, c Config) (*Result, error) {
+	results, err := k.boot(ctx, c, [][]byte{c.Program})
+	if err != nil {
+		return nil, err
+	}
+	return results[0], nil
+}
+
+// BootAll runs several programs in one boot, one after the other. Each has the
+// configuration's arguments, environment and input, which is read from its
+// beginning by each. Console and Stubs are of all of them together.
+func (k *Kernel) BootAll(ctx context.Context, c Config, programs [][]byte) ([]*Result, error) {
+	if c.Init || len(programs) == 0 {
+		return nil, errors.New("run User Mode Linux: several programs need to be there, and cannot be process 1")
+	}
+	return k.boot(ctx, c, programs)
+}
+
+func (k *Kernel) boot(ctx context.Context, c Config, programs [][]byte) ([]*Result, error) {
 	// uml_dir holds a socket, whose path has to be short.
 	dir, err := os.MkdirTemp("", "uml")
 	if err != nil {
@@ -66,7 +84,7 @@ func (k *Kernel) Boot(ctx context.Context, c Config) (*Result, error) {
 	}
 	defer os.RemoveAll(dir)
 	root := filepath.Join(dir, "root")
-	if err := c.layOut(root); err != nil {
+	if err := c.layOut(root, programs); err != nil {
 		return nil, err
 	}
 	memory := c.Memory
@@ -111,20 +129,30 @@ func (k *Kernel) Boot(ctx context.Context, c Config) (*Result, error) {
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("run User Mode Linux: %w; its console:\n%s", context.Cause(ctx), console.String())
 	}
-	r := &Result{Console: console.String()}
-	if err := r.read(root, c.Init); err != nil {
-		return nil, fmt.Errorf("%w; User Mode Linux ended with %v, its console:\n%s", err, cmd.ProcessState, r.Console)
-	}
+	var stubs []StubTrace
 	if c.Trace {
-		if r.Stubs, err = readTraces(trace); err != nil {
+		if stubs, err = readTraces(trace); err != nil {
 			return nil, err
 		}
 	}
-	return r, nil
+	var results []*Result
+	for n := range programs {
+		r := &Result{Console: console.String(), Stubs: stubs}
+		if c.Init {
+			err = r.readConsole()
+		} else {
+			err = r.readFiles(root, n)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%w; User Mode Linux ended with %v, its console:\n%s", err, cmd.ProcessState, r.Console)
+		}
+		results = append(results, r)
+	}
+	return results, nil
 }
 
 // layOut makes the guest's root.
-func (c Config) layOut(root string) error {
+func (c Config) layOut(root string, programs [][]byte) error {
 	for _, d := range []string{"dev", "proc", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(root, d), 0o755); err != nil {
 			return err
@@ -137,23 +165,19 @@ func (c Config) layOut(root string) error {
 	init := c.Program
 	if !c.Init {
 		var err error
-		if init, err = supervisor(args, c.Env); err != nil {
+		if init, err = supervisor(len(programs), args, c.Env); err != nil {
 			return err
 		}
 	}
-	for name, f := range map[string]struct {
-		data []byte
-		perm os.FileMode
-	}{
-		"init":      {init, 0o755},
-		programFile: {c.Program, 0o755},
-		inputFile:   {c.Stdin, 0o644},
-	} {
-		if err := os.WriteFile(filepath.Join(root, name), f.data, f.perm); err != nil {
+	for n, image := range programs {
+		if err := os.WriteFile(filepath.Join(root, numbered(programFile, n)), image, 0o755); err != nil {
 			return err
 		}
 	}
-	return nil
+	if err := os.WriteFile(filepath.Join(root, "init"), init, 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(root, inputFile), c.Stdin, 0o644)
 }
 
 // initDied is the panic of a kernel whose process 1 has ended; the number is a
@@ -163,30 +187,35 @@ var initDied = regexp.MustCompile(`(?s)(.*)Kernel panic - not syncing: Attempted
 // powerDown is the kernel's last message before a power-off (kernel/reboot.c).
 const powerDown = "reboot: Power down"
 
-// read takes in what the guest has left.
-func (r *Result) read(root string, init bool) error {
-	if init {
-		if before, _, ok := strings.Cut(r.Console, powerDown); ok {
-			r.Output = []byte(before)
-			return nil
-		}
-		died := initDied.FindStringSubmatch(r.Console)
-		if died == nil {
-			return errors.New("the guest neither ended nor lost its init")
-		}
-		status, err := strconv.ParseUint(died[2], 0, 32)
-		if err != nil {
-			return err
-		}
-		r.Output, r.Status = []byte(died[1]), shellStatus(unix.WaitStatus(status))
+// readConsole finds out how process 1 has ended.
+func (r *Result) readConsole() error {
+	if before, _, ok := strings.Cut(r.Console, powerDown); ok {
+		r.Output = []byte(before)
 		return nil
 	}
-	status, err := os.ReadFile(filepath.Join(root, statusFile))
-	if err != nil || len(status) != 4 {
-		return fmt.Errorf("the program left no status (%w)", err)
+	died := initDied.FindStringSubmatch(r.Console)
+	if died == nil {
+		return errors.New("the guest neither ended nor lost its init")
+	}
+	status, err := strconv.ParseUint(died[2], 0, 32)
+	if err != nil {
+		return err
+	}
+	r.Output, r.Status = []byte(died[1]), shellStatus(unix.WaitStatus(status))
+	return nil
+}
+
+// readFiles takes in what the supervisor has left of a program.
+func (r *Result) readFiles(root string, n int) error {
+	status, err := os.ReadFile(filepath.Join(root, numbered(statusFile, n)))
+	if err != nil {
+		return fmt.Errorf("a program left no status: %w", err)
+	}
+	if len(status) != 4 {
+		return fmt.Errorf("a program left a status of %d bytes", len(status))
 	}
 	r.Status = shellStatus(unix.WaitStatus(binary.LittleEndian.Uint32(status)))
-	r.Output, err = os.ReadFile(filepath.Join(root, outputFile))
+	r.Output, err = os.ReadFile(filepath.Join(root, numbered(outputFile, n)))
 	return err
 }
 

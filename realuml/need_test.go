@@ -77,7 +77,7 @@ func TestMain(m *testing.M) {
 
 // deadline bounds one boot on a busy machine.
 func deadline(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }

@@ -43,7 +43,7 @@ func (c Config) outside(ctx context.Context, line func(root string) []string) (*
 	}
 	defer os.RemoveAll(dir)
 	root := filepath.Join(dir, "root")
-	if err := c.layOut(root); err != nil {
+	if err := c.layOut(root, [][]byte{c.Program}); err != nil {
 		return nil, err
 	}
 	args := line(root)

@@ -1,13 +1,16 @@
 package realuml
 
 import (
+	"fmt"
+
 	"goskas/arch/amd64/asm"
 	"goskas/program"
 
 	"golang.org/x/sys/unix"
 )
 
-// Files in the guest's root by which the supervisor and Boot talk.
+// Files in the guest's root by which the supervisor and Boot talk. Those of a
+// program other than the first have its number behind their name.
 const (
 	programFile = "program"
 	inputFile   = "input"
@@ -15,19 +18,27 @@ const (
 	statusFile  = "status"
 )
 
+func numbered(name string, n int) string {
+	if n == 0 {
+		return name
+	}
+	return fmt.Sprintf("%s-%d", name, n)
+}
+
 // noExec is the status of a program that could not be executed; a shell's.
 const noExec = 126
 
-// supervisor assembles the init that runs the program as its child: input and
-// output are files, so that nothing of the kernel's console is in them, and the
-// wait status goes to a third one.
-func supervisor(args, env []string) ([]byte, error) {
+// supervisor assembles the init that runs programs as its children, one after
+// the other: input and output are files, so that nothing of the kernel's console
+// is in them, and the wait status goes to a third one.
+func supervisor(programs int, args, env []string) ([]byte, error) {
 	p := program.New()
 	// What the kernel is not built with, the guest lacks.
 	p.Sys(unix.SYS_MOUNT, "proc", "/proc", "proc", 0, 0)
 	p.Sys(unix.SYS_MOUNT, "dev", "/dev", "devtmpfs", 0, 0)
+	argv, envp, status := p.Vector(args...), p.Vector(env...), p.Word("status")
 
-	redirect := func(name string, flags int, fds ...int) {
+	open := func(name string, flags int, fds ...int) {
 		p.Sys(unix.SYS_OPEN, "/"+name, flags, 0o644)
 		p.Check("open " + name)
 		p.Mov(8, asm.R12, asm.RAX)
@@ -35,22 +46,23 @@ func supervisor(args, env []string) ([]byte, error) {
 			p.Sys(unix.SYS_DUP2, asm.R12, fd)
 			p.Check("dup2")
 		}
+	}
+	for n := range programs {
+		p.Fork(func() {
+			open(inputFile, unix.O_RDONLY, 0)
+			p.Sys(unix.SYS_CLOSE, asm.R12)
+			open(numbered(outputFile, n), unix.O_WRONLY|unix.O_CREAT|unix.O_APPEND, 1, 2)
+			p.Sys(unix.SYS_CLOSE, asm.R12)
+			p.Sys(unix.SYS_EXECVE, "/"+numbered(programFile, n), argv, envp)
+			p.Exit(noExec)
+		})
+		p.Wait(asm.RAX)
+		p.Mov(8, status, asm.RAX)
+		open(numbered(statusFile, n), unix.O_WRONLY|unix.O_CREAT)
+		p.Sys(unix.SYS_WRITE, asm.R12, program.Label("status"), 4)
+		p.Check("write " + statusFile)
 		p.Sys(unix.SYS_CLOSE, asm.R12)
 	}
-	p.Fork(func() {
-		redirect(inputFile, unix.O_RDONLY, 0)
-		redirect(outputFile, unix.O_WRONLY|unix.O_CREAT|unix.O_APPEND, 1, 2)
-		p.Sys(unix.SYS_EXECVE, "/"+programFile, p.Vector(args...), p.Vector(env...))
-		p.Exit(noExec)
-	})
-	p.Wait(asm.RAX)
-	p.Mov(8, p.Word("status"), asm.RAX)
-	p.Sys(unix.SYS_OPEN, "/"+statusFile, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC, 0o644)
-	p.Check("open " + statusFile)
-	p.Mov(8, asm.R12, asm.RAX)
-	p.Sys(unix.SYS_WRITE, asm.R12, program.Label("status"), 4)
-	p.Check("write " + statusFile)
-	p.Sys(unix.SYS_FSYNC, asm.R12)
 	p.Sys(unix.SYS_SYNC)
 	powerOff(p)
 	return p.Build()

@@ -1,0 +1,148 @@
+package realuml
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"goskas/program"
+)
+
+// peer is one of those that run the same program.
+type peer string
+
+// The peers. What Linux itself does is the measure of the others.
+const (
+	linux      peer = "linux"
+	umlSeccomp peer = "uml seccomp"
+	umlPtrace  peer = "uml ptrace"
+	ours       peer = "ours"
+)
+
+// TestGuestVisibleMatches compares what programs see of their kernel: on Linux,
+// in real UML in both modes, and in ours.
+func TestGuestVisibleMatches(t *testing.T) {
+	k := need(t)
+	skas := command(t)
+	var names []string
+	var images [][]byte
+	for _, v := range visiblePrograms {
+		p := program.New()
+		v.build(p)
+		p.Exit(0)
+		image, err := p.Build()
+		if err != nil {
+			t.Fatalf("%s: %v", v.name, err)
+		}
+		names, images = append(names, v.name), append(images, image)
+	}
+	results := runEverywhere(t, k, skas, images)
+	for i, name := range names {
+		t.Run(name, func(t *testing.T) { compareVisible(t, name, results[i]) })
+	}
+}
+
+// runEverywhere gives for each program the results of all peers. Real UML runs
+// all of them in one boot.
+func runEverywhere(t *testing.T, k *Kernel, skas string, images [][]byte) []map[peer]*Result {
+	t.Helper()
+	ctx := deadline(t)
+	results := make([]map[peer]*Result, len(images))
+	for i, image := range images {
+		c := Config{Program: image}
+		native, err := Native(ctx, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		guest, err := Skas(ctx, skas, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		results[i] = map[peer]*Result{linux: native, ours: guest}
+	}
+	for who, ptrace := range map[peer]bool{umlSeccomp: false, umlPtrace: true} {
+		list, err := k.BootAll(ctx, Config{Ptrace: ptrace}, images)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, r := range list {
+			results[i][who] = r
+		}
+	}
+	return results
+}
+
+// compareVisible prints the lines in which somebody differs from Linux, unless
+// that is known.
+func compareVisible(t *testing.T, name string, results map[peer]*Result) {
+	t.Helper()
+	others := []peer{umlSeccomp, umlPtrace, ours}
+	want, order := lines(results[linux])
+	got := make(map[peer]map[string]string)
+	for _, who := range others {
+		var more []string
+		got[who], more = lines(results[who])
+		for _, line := range more {
+			if _, ok := want[line]; !ok && !slices.Contains(order, line) {
+				order = append(order, line)
+			}
+		}
+	}
+	type use struct {
+		exception int
+		who       peer
+	}
+	used := make(map[use]bool)
+	for _, line := range order {
+		for _, who := range others {
+			if want[line] == got[who][line] {
+				continue
+			}
+			i := slices.IndexFunc(visibleExceptions, func(u unlikeLinux) bool {
+				return u.program == name && u.line.MatchString(line) && slices.Contains(u.who, who)
+			})
+			if i < 0 {
+				t.Errorf("%s: %s: %q, on Linux %q", who, line, got[who][line], want[line])
+			}
+			used[use{i, who}] = true
+		}
+	}
+	for i, u := range visibleExceptions {
+		for _, who := range u.who {
+			if u.program == name && !used[use{i, who}] {
+				t.Errorf("%s is like Linux now; take it off the list: %s", who, u.why)
+			}
+		}
+	}
+}
+
+// section is the value of a line that begins a section: the names of the lines
+// after it have its name before theirs.
+const section = "..."
+
+// lines makes a map of output that is lines of "name: value", and a list of the
+// names. The exit status is one of them.
+func lines(r *Result) (map[string]string, []string) {
+	m := make(map[string]string)
+	var order []string
+	add := func(name, value string) {
+		unique := name
+		for n := 2; m[unique] != ""; n++ {
+			unique = fmt.Sprintf("%s (%d)", name, n)
+		}
+		m[unique] = value
+		order = append(order, unique)
+	}
+	before := ""
+	for line := range strings.Lines(string(r.Output)) {
+		name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ": ")
+		if value == section {
+			before = name + ", "
+			continue
+		}
+		add(before+name, value)
+	}
+	add("exit status", fmt.Sprint(r.Status))
+	return m, order
+}
