@@ -40,6 +40,7 @@ func TestGuestFuzzed(t *testing.T) {
 }
 
 func compareFuzzed(t *testing.T, seeds []uint64, f fuzzer) {
+	t.Parallel()
 	k := need(t)
 	skas := command(t)
 	var images [][]byte
@@ -57,7 +58,11 @@ func compareFuzzed(t *testing.T, seeds []uint64, f fuzzer) {
 		for _, who := range []peer{umlSeccomp, umlPtrace, ours} {
 			got := results[i][who]
 			if d := firstDifference(want, got); d != "" {
-				t.Errorf("seed %d, %s: %s\nrepeat with: go test ./realuml -run %s -seed %d -ops %d", seed, who, d, t.Name(), seed, f.ops)
+				complain := t.Errorf
+				if who != ours {
+					complain = k.complain(t)
+				}
+				complain("seed %d, %s: %s\nrepeat with: go test ./realuml -run %s -seed %d -ops %d", seed, who, d, t.Name(), seed, f.ops)
 			}
 		}
 	}

@@ -15,7 +15,6 @@ var uml = []peer{umlSeccomp, umlPtrace}
 // visibleExceptions are the differences to Linux that are known. Those of real
 // UML alone are where ours is better. Those with "open:" are faults of ours.
 var visibleExceptions = []unlikeLinux{
-	except("results of system calls", "open a file as a directory", []peer{ours}, "open: O_DIRECTORY is not looked at for /proc/self/exe"),
 	except("results of system calls", "lseek to a bad place", []peer{ours}, "open: lseek looks at the file before it looks at whence"),
 
 	except("faults", "write after mprotect, error code", []peer{umlSeccomp, umlPtrace, ours},
