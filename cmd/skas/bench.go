@@ -14,6 +14,7 @@ import (
 
 	"goskas/arch/amd64"
 	"goskas/bench"
+	"goskas/guard"
 	"goskas/guest"
 
 	"github.com/spf13/cobra"
@@ -21,9 +22,19 @@ import (
 	"golang.org/x/term"
 )
 
-// guards are the configurations of the machine that can be compared.
-var guards = []bench.Config{
-	{Name: "none"},
+// benchConfigs are the configurations of the machine that can be compared: every
+// guard, and those with a listener also without its synchronous wake-up.
+func benchConfigs() []bench.Config {
+	var list []bench.Config
+	for _, g := range guard.All() {
+		list = append(list, bench.Config{Name: g.String(), Set: func(c *guest.Config) { c.Guard = g }})
+		if len(g.Routed) > 0 {
+			list = append(list, bench.Config{Name: g.String() + "-nosync", Set: func(c *guest.Config) {
+				c.Guard, c.NoSyncWake = g, true
+			}})
+		}
+	}
+	return list
 }
 
 // benchmark holds the flags that every benchmark has.
@@ -34,25 +45,26 @@ type benchmark struct {
 	json, markdown  bool
 }
 
-func (b *benchmark) addFlags(c *cobra.Command) {
+// addFlags adds the flags; guards is what is compared by default.
+func (b *benchmark) addFlags(c *cobra.Command, guards ...string) {
 	f := c.Flags()
 	f.IntVar(&b.rounds, "rounds", 0, "rounds of each operation in a repeat (0: as many as suit it)")
 	f.IntVar(&b.repeats, "repeats", 5, "how often to measure everything")
 	f.StringVar(&b.pin, "pin", "both", "keep everything on one CPU: on, off, or both, one after the other")
-	f.StringSliceVar(&b.guards, "guards", []string{guards[0].Name}, "guards to compare, separated by commas: "+benchNames())
+	f.StringSliceVar(&b.guards, "guards", guards, "guards to compare, separated by commas: "+configNames())
 	f.BoolVar(&b.json, "json", false, "print JSON")
 	f.BoolVar(&b.markdown, "markdown", false, "print Markdown tables")
 	c.MarkFlagsMutuallyExclusive("json", "markdown")
 	must(c.RegisterFlagCompletionFunc("pin", cobra.FixedCompletions([]string{"on", "off", "both"}, cobra.ShellCompDirectiveNoFileComp)))
-	must(c.RegisterFlagCompletionFunc("guards", cobra.FixedCompletions(strings.Split(benchNames(), ","), cobra.ShellCompDirectiveNoFileComp)))
+	must(c.RegisterFlagCompletionFunc("guards", cobra.FixedCompletions(strings.Split(configNames(), ", "), cobra.ShellCompDirectiveNoFileComp)))
 }
 
-func benchNames() string {
+func configNames() string {
 	var names []string
-	for _, g := range guards {
-		names = append(names, g.Name)
+	for _, c := range benchConfigs() {
+		names = append(names, c.Name)
 	}
-	return strings.Join(names, ",")
+	return strings.Join(names, ", ")
 }
 
 func newBench() *cobra.Command {
@@ -91,7 +103,7 @@ compared with it if both are measured.`,
 			return b.print(c.OutOrStdout(), r)
 		},
 	}
-	b.addFlags(c)
+	b.addFlags(c, guard.Default.String())
 	c.AddCommand(newBenchMmap())
 	return c
 }
@@ -125,6 +137,7 @@ the table that was posted with UML's hardening series, and print the same table
 with the posted figures beside it. The first guard is what the others are
 compared with.`,
 		Example: `  skas bench mmap
+  skas bench mmap --guards notify,notify-nosync
   skas bench mmap --pin on --svg mmap.svg --markdown >mmap.md`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
@@ -153,7 +166,7 @@ compared with.`,
 			return b.print(c.OutOrStdout(), r)
 		},
 	}
-	b.addFlags(c)
+	b.addFlags(c, guard.None.String(), guard.Notify.String(), guard.Validate.String())
 	c.Flags().StringVar(&svg, "svg", "", "draw the result into this file")
 	return c
 }
@@ -178,19 +191,21 @@ func (b *benchmark) print(w io.Writer, r report) error {
 
 // configs are the configurations that --guards names.
 func (b *benchmark) configs() ([]bench.Config, error) {
+	all := benchConfigs()
 	var list []bench.Config
 	for _, name := range b.guards {
-		i := slices.IndexFunc(guards, func(g bench.Config) bool { return g.Name == name })
+		named := func(c bench.Config) bool { return c.Name == name }
+		i := slices.IndexFunc(all, named)
 		if i < 0 {
-			return nil, fmt.Errorf("--guards %s: there are %s", name, benchNames())
+			return nil, fmt.Errorf("--guards %s: give some of %s", name, configNames())
 		}
-		if slices.ContainsFunc(list, func(g bench.Config) bool { return g.Name == name }) {
+		if slices.ContainsFunc(list, named) {
 			return nil, fmt.Errorf("--guards: %s is there twice", name)
 		}
-		list = append(list, guards[i])
+		list = append(list, all[i])
 	}
 	if len(list) == 0 {
-		return nil, fmt.Errorf("--guards: name at least one of %s", benchNames())
+		return nil, fmt.Errorf("--guards: give some of %s", configNames())
 	}
 	return list, nil
 }

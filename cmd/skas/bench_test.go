@@ -70,7 +70,7 @@ func TestGuestBenchMmapTable(t *testing.T) {
 	if status != 0 || stderr != "" {
 		t.Fatalf("status %d, %q", status, stderr)
 	}
-	for _, want := range []string{"Everything on CPU ", "Not pinned", "munmap() with none -- ns/call", "posted: WITH med", "\n1M "} {
+	for _, want := range []string{"Everything on CPU ", "Not pinned", "munmap() with validate and with none -- ns/call", "posted: WITH med", "\n1M "} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("no %q in\n%s", want, stdout)
 		}
@@ -83,9 +83,9 @@ func TestGuestBenchMmapTable(t *testing.T) {
 func TestBenchBadInput(t *testing.T) {
 	for _, c := range []struct{ args, want string }{
 		{"bench nosuch", `invalid argument "nosuch"`},
-		{"bench --guards x", "--guards x: there are none"},
+		{"bench --guards x", "--guards x: give some of none, notify, "},
 		{"bench --guards none,none", "--guards: none is there twice"},
-		{"bench --guards=", "name at least one"},
+		{"bench --guards=", "--guards: give some of none, "},
 		{"bench --pin maybe", "--pin maybe: say on, off or both"},
 		{"bench --rounds -1", "give positive numbers"},
 		{"bench --repeats 0", "give positive numbers"},
