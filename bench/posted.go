@@ -101,12 +101,12 @@ func (r *MmapReport) grid(p *Placement, call string, other int) (title string, g
 		b := res.On[0]
 		if other < len(on) {
 			v := res.On[other]
-			row = append(row, spread(v.Median, "%.0f"), spread(b.Median, "%.0f"), delta(v.Median.Median, b.Median.Median),
+			row = append(row, spread(v.Median, "%.0f"), spread(b.Median, "%.0f"), delta(difference(v.repeats, b.repeats).Median, v.Ratio.Median),
 				spread(v.Ratio, "%.2f"), ns(v.P99.Median), ns(b.P99.Median))
 		} else {
 			row = append(row, spread(b.Median, "%.0f"), ns(b.P99.Median))
 		}
-		row = append(row, ns(s.With), ns(s.Without), delta(s.With, s.Without), ns(s.WithP99), ns(s.WithoutP99))
+		row = append(row, ns(s.With), ns(s.Without), delta(s.With-s.Without, s.With/s.Without), ns(s.WithP99), ns(s.WithoutP99))
 		g.add(row...)
 	}
 	return title, g
@@ -122,8 +122,5 @@ func (p *Placement) find(metric string) *Result {
 	return nil
 }
 
-// delta is a difference as the posted table has it.
-func delta(with, without float64) string {
-	d := with - without
-	return fmt.Sprintf("%+.0f (%+.0f%%)", d, 100*d/without)
-}
+// delta is a difference and the ratio beside it as the posted table has them.
+func delta(d, ratio float64) string { return fmt.Sprintf("%+.0f (%+.0f%%)", d, 100*(ratio-1)) }

@@ -97,9 +97,18 @@ func over(repeats []summary, of func(summary) float64) Figure {
 
 // ratio compares medians, repeat by repeat.
 func ratio(a, base []summary) Figure {
+	return pairs(a, base, func(a, b float64) float64 { return a / b })
+}
+
+// difference subtracts medians, repeat by repeat.
+func difference(a, base []summary) Figure {
+	return pairs(a, base, func(a, b float64) float64 { return a - b })
+}
+
+func pairs(a, b []summary, of func(a, b float64) float64) Figure {
 	list := make([]float64, len(a))
 	for i := range a {
-		list[i] = a[i].median / base[i].median
+		list[i] = of(a[i].median, b[i].median)
 	}
 	return figure(list)
 }
