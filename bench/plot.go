@@ -32,7 +32,7 @@ func (r *MmapReport) Plot(w io.Writer) error {
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d" font-family="sans-serif" font-size="12">`+"\n",
 		width, height, width, height)
 	fmt.Fprintf(&b, `<rect width="%d" height="%d" fill="#fff"/>`+"\n", width, height)
-	text(&b, float64(width)/2, 24, "middle", fmt.Sprintf("mmap and munmap, ns per call: median, line up to p99 (%s, %s)", r.Host.CPU, r.Host.Kernel))
+	text(&b, float64(width)/2, 24, "middle", fmt.Sprintf("mmap and munmap, µs per call: median, line up to p99 (%s, %s)", r.Host.CPU, r.Host.Kernel))
 	for i := range r.Placements {
 		p := &r.Placements[i]
 		for j, call := range []string{"mmap", "munmap"} {
@@ -81,10 +81,10 @@ func (r *MmapReport) panel(b *strings.Builder, p *Placement, call string, x0, y0
 	atX := func(i int) float64 { return left + (right-left)*(float64(i)+0.5)/float64(len(sizes)) }
 	atY := func(v float64) float64 { return bottom - (bottom-top)*(math.Log(v)-first)/(last-first) }
 
-	text(b, (left+right)/2, top-12, "middle", call+"() - "+strings.ToLower(p.place()))
+	text(b, (left+right)/2, top-12, "middle", call+"() - "+p.place())
 	for _, t := range ticks {
 		line(b, left, atY(t), right, atY(t), `stroke="#ddd"`)
-		text(b, left-6, atY(t)+4, "end", ns(t))
+		text(b, left-6, atY(t)+4, "end", fmt.Sprintf("%g", t/1000))
 	}
 	line(b, left, bottom, right, bottom, `stroke="#000"`)
 	for i, s := range sizes {
