@@ -282,13 +282,15 @@ func (k *Kernel) halt() {
 }
 
 // Interrupt sends a signal to the foreground processes of the console, as the
-// terminal does for Ctrl-C.
-func (k *Kernel) Interrupt(sig unix.Signal) {
+// terminal does for Ctrl-C. It returns how much of standard input the guest has
+// read so far: more than last time says that somebody there still listens.
+func (k *Kernel) Interrupt(sig unix.Signal) (consumed uint64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.running {
 		k.signalGroup(k.tty.foreground, kernelSignal(int(sig)))
 	}
+	return k.tty.console.Consumed()
 }
 
 // shellStatus is $? for a wait status.

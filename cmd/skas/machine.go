@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/signal"
 	"strings"
-	"sync/atomic"
 
 	"goskas/arch/amd64"
 	"goskas/guest"
@@ -144,19 +143,21 @@ func (m *machine) run(ctx context.Context, c guest.Config, path string, argv, en
 var errSecond = errors.New("ended by a second signal")
 
 // forwardSignals passes the signals that ask a program to stop on to the guest;
-// a second one ends the run.
+// a second one ends the run. It is no second one if the guest has read input
+// since the last: then it is, say, a shell whose user has stopped two commands.
 func forwardSignals(k *guest.Kernel, cancel context.CancelCauseFunc) (detach func()) {
 	ch := make(chan os.Signal, 4)
 	signal.Notify(ch, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT)
-	var seen atomic.Bool
 	go func() {
+		seen, before := false, uint64(0)
 		for s := range ch {
 			sig := s.(unix.Signal)
-			if seen.Swap(true) {
+			consumed := k.Interrupt(sig)
+			if seen && consumed == before {
 				cancel(&exitError{128 + int(sig), errSecond})
 				return
 			}
-			k.Interrupt(sig)
+			seen, before = true, consumed
 		}
 	}()
 	return func() {

@@ -32,8 +32,8 @@ tree in memory. A name without a slash is looked up in the guest's PATH.
 
 Exit status: the program's own; 128 plus the signal that killed it; 126 if it
 cannot be run, 127 if it is not there, 2 for a mistake on the command line, and
-125 if the monitor itself failed. Ctrl-C goes to the guest; a second one ends
-everything.`,
+125 if the monitor itself failed. Ctrl-C goes to the guest; a second one, with no
+input read in between, ends everything.`,
 		Example: `  skas run -- busybox echo hello
   skas run --strace -- /bin/busybox ls /
   skas run --stats --cpus 2 -- busybox sh -c 'seq 1000 | sort -n | tail -1'

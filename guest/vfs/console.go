@@ -18,7 +18,12 @@ type Console struct {
 	// stop ends the goroutines: poll sees its reading end.
 	stopR, stopW *os.File
 	pollers      sync.WaitGroup
+	consumed     uint64 // bytes that the guest has read; under the kernel lock
 }
+
+// Consumed is how many bytes the guest has read from its console. It must be
+// called with the kernel lock held.
+func (c *Console) Consumed() uint64 { return c.consumed }
 
 // NewConsole makes a console whose goroutines report under lock.
 func NewConsole(lock func(func())) (*Console, error) {
@@ -130,6 +135,7 @@ func (f *consoleFile) Read(p []byte) (int, error) {
 	for {
 		n, err := unix.Read(f.fd, p)
 		if err != unix.EINTR {
+			f.console.consumed += uint64(max(n, 0))
 			return max(n, 0), err
 		}
 	}
