@@ -32,14 +32,20 @@ type rig struct {
 	vcpu *VCPU
 }
 
-func newRig(t testing.TB, hz int) *rig {
+// newRig makes one under the guard of this run; set may change what it is made
+// of.
+func newRig(t testing.TB, hz int, set ...func(*Config)) *rig {
 	t.Helper()
 	mem, err := physmem.New(16 << 20)
 	if err != nil {
 		t.Fatal(err)
 	}
 	cpu := amd64.New()
-	mon, err := New(Config{Memory: mem, Arch: cpu, HZ: hz, Guard: testkit.Guard(t), Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	cfg := Config{Memory: mem, Arch: cpu, HZ: hz, Guard: testkit.Guard(t), Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	for _, f := range set {
+		f(&cfg)
+	}
+	mon, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
