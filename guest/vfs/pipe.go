@@ -59,11 +59,11 @@ func (p *pipe) read(b []byte) (int, error) {
 }
 
 func (p *pipe) write(b []byte) (int, error) {
-	if p.readers == 0 {
-		return 0, unix.EPIPE
-	}
 	if len(b) == 0 {
 		return 0, nil
+	}
+	if p.readers == 0 {
+		return 0, unix.EPIPE
 	}
 	room := pipeSize - p.n
 	if room == 0 || len(b) <= pipeBuf && room < len(b) {
