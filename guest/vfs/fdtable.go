@@ -139,12 +139,9 @@ func (t *FDTable) Get(fd int) (*OpenFile, error) {
 	return t.fds[fd].OpenFile, nil
 }
 
-// Install puts o at the lowest free descriptor from low on, and takes over the
-// caller's reference, unless it fails.
+// Install puts o at the lowest free descriptor from low on, at least 0, and
+// takes over the caller's reference, unless it fails.
 func (t *FDTable) Install(o *OpenFile, low int, cloexec bool) (int, error) {
-	if low < 0 || low >= t.limit {
-		return -1, unix.EINVAL
-	}
 	fd := low
 	for fd < len(t.fds) && t.fds[fd].OpenFile != nil {
 		fd++
@@ -168,6 +165,9 @@ func (t *FDTable) Dup(fd, low int, cloexec bool) (int, error) {
 	o, err := t.Get(fd)
 	if err != nil {
 		return -1, err
+	}
+	if low < 0 || low >= t.limit {
+		return -1, unix.EINVAL
 	}
 	n, err := t.Install(o.Ref(), low, cloexec)
 	if err != nil {
