@@ -262,7 +262,10 @@ func (a *Assembler) mem(m Mem, field byte) (rex byte, tail []byte) {
 		if m.index > 7 {
 			rex |= 0x42
 		}
-		scale := map[uint8]byte{1: 0, 2: 0x40, 4: 0x80, 8: 0xc0}[m.scale]
+		scale, ok := map[uint8]byte{1: 0, 2: 0x40, 4: 0x80, 8: 0xc0}[m.scale]
+		if !ok {
+			a.fail("scale %d is none of 1, 2, 4 and 8", m.scale)
+		}
 		sib = scale | byte(m.index&7)<<3 | byte(m.base&7)
 	}
 	return rex, append([]byte{mod | field | 4, sib}, disp...)

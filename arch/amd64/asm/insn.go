@@ -13,6 +13,19 @@ func op(size int, wide byte) []byte {
 	return []byte{wide}
 }
 
+// fits reports an immediate that an operand of size bytes cannot take: neither
+// as a signed nor as an unsigned number, and with 8 bytes only what a sign
+// extension of 32 bits gives.
+func (a *Assembler) fits(size int, v Imm) {
+	lo, hi := Imm(-1)<<(8*size-1), Imm(1)<<(8*size)-1
+	if size == 8 {
+		lo, hi = math.MinInt32, math.MaxInt32
+	}
+	if v < lo || v > hi {
+		a.fail("immediate %#x does not fit", int64(v))
+	}
+}
+
 func (a *Assembler) imm(size int, v int64) {
 	switch size {
 	case 1:
@@ -30,9 +43,13 @@ func (a *Assembler) Mov(size int, dst, src Operand) {
 	switch s := src.(type) {
 	case Imm:
 		if r, ok := dst.(Reg); ok && size >= 4 {
+			if size == 4 {
+				a.fits(size, s)
+			}
 			a.movImm(size, r, int64(s))
 			return
 		}
+		a.fits(size, s)
 		n := min(size, 4)
 		a.rm(size, op(size, 0xc7), 0, dst, n)
 		a.imm(n, int64(s))
@@ -103,9 +120,7 @@ func (a *Assembler) Alu(o Op, size int, dst, src Operand) {
 			a.imm(1, int64(s))
 			return
 		}
-		if s < math.MinInt32 || s > math.MaxUint32 || size == 8 && s > math.MaxInt32 {
-			a.fail("immediate %#x does not fit", int64(s))
-		}
+		a.fits(size, s)
 		n := min(size, 4)
 		a.rm(size, op(size, 0x81), Reg(o), dst, n)
 		a.imm(n, int64(s))
