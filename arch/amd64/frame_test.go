@@ -1,6 +1,7 @@
 package amd64
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"math/rand/v2"
@@ -93,6 +94,82 @@ func FuzzPopSignal(f *testing.F) {
 		}
 		if regs.X != nil && binary.LittleEndian.Uint32(regs.X[xMXCSR:])&^mxcsrMask != 0 {
 			t.Errorf("reserved MXCSR bits")
+		}
+	})
+}
+
+// Whatever a stub leaves in its frame and a guest in its memory, the monitor
+// reads something, and what it writes back is harmless.
+func FuzzFrame(f *testing.F) {
+	a := New()
+	f.Add(make([]byte, mctxSize), make([]byte, a.XSize()))
+	rnd := rand.New(rand.NewPCG(8, 8))
+	noise := make([]byte, mctxSize+a.XSize())
+	for i := range noise {
+		noise[i] = byte(rnd.Uint32())
+	}
+	f.Add(noise[:mctxSize], noise[mctxSize:])
+	f.Fuzz(func(t *testing.T, m, xs []byte) {
+		mctx, x := make([]byte, a.MContextSize()), make([]byte, a.XSize())
+		copy(mctx, m)
+		copy(x, xs)
+		var r arch.Regs
+		a.LoadFrame(mctx, &r)
+		a.FrameX(mctx)
+		fault := a.FrameFault(mctx)
+		if fault.Access != arch.Read && fault.Access != arch.Write && fault.Access != arch.Exec {
+			t.Errorf("fault %+v", fault)
+		}
+		a.Syscall(&r)
+		back := make([]byte, len(mctx))
+		a.StoreFrame(back, &r)
+		le := binary.LittleEndian
+		if flags := le.Uint64(back[8*rflags:]); flags&^flagsUser != flagsFixed {
+			t.Errorf("flags %#x", flags)
+		}
+		if sel := le.Uint64(back[offSelectors:]); sel != userCS|userSS<<48 {
+			t.Errorf("selectors %#x", sel)
+		}
+
+		a.SanitizeX(x)
+		if got := le.Uint32(x[xMXCSR:]); got&^mxcsrMask != 0 {
+			t.Errorf("MXCSR %#x", got)
+		}
+		if a.XSize() >= xHeaderEnd {
+			if bv := le.Uint64(x[xHeader:]); bv&^a.features != 0 {
+				t.Errorf("components %#x, the CPU has %#x", bv, a.features)
+			}
+			for _, b := range x[xHeader+8 : xHeaderEnd] {
+				if b != 0 {
+					t.Error("the reserved part of the header is not zero")
+					break
+				}
+			}
+		}
+		once := bytes.Clone(x)
+		if a.SanitizeX(x); !bytes.Equal(once, x) {
+			t.Error("sanitizing twice changes the state")
+		}
+		// What the kernel wrote for itself stays, the rest is the state.
+		frame := make([]byte, a.XSize())
+		copy(frame[xSwBytes:xLegacyEnd], "the kernel's own")
+		own := bytes.Clone(frame[xSwBytes:xLegacyEnd])
+		a.StoreX(frame, x)
+		if !bytes.Equal(own, frame[xSwBytes:xLegacyEnd]) {
+			t.Error("the kernel's bytes have changed")
+		}
+		got := make([]byte, a.XSize())
+		a.LoadX(got, frame)
+		copy(got[xSwBytes:xLegacyEnd], x[xSwBytes:xLegacyEnd])
+		if !bytes.Equal(got, x) {
+			t.Error("the state has changed on the way")
+		}
+		// A frame for a signal can be built from any registers.
+		r.X = x
+		regs := r
+		pushed, at := a.PushSignal(&regs, &arch.Signal{No: 1, OnStack: len(m)%2 == 0, AltBase: arch.Addr(le.Uint64(mctx)), AltSize: le.Uint64(mctx[8:])})
+		if uint64(at)%16 != 8 || len(pushed) < a.XSize()+frameSize || regs.GPR[rsp] != uint64(at) {
+			t.Errorf("frame of %d bytes at %#x", len(pushed), at)
 		}
 	})
 }

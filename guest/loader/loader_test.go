@@ -96,25 +96,3 @@ func TestParseRefuses(t *testing.T) {
 		}
 	}
 }
-
-func FuzzParse(f *testing.F) {
-	f.Add(image(0x2000, nil))
-	f.Add([]byte("#!/bin/sh"))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		img, err := parse(b)
-		if (img == nil) == (err == nil) {
-			t.Fatalf("image %v and error %v", img, err)
-		}
-		if err != nil {
-			return
-		}
-		last := arch.Addr(0)
-		for _, s := range img.Segments {
-			if s.Addr.PageDown() < last || s.FileSize > s.MemSize ||
-				s.Offset+s.FileSize > uint64(len(b)) || s.Addr+arch.Addr(s.MemSize) > target.Top {
-				t.Fatalf("bad segment %+v", s)
-			}
-			last = s.Addr + arch.Addr(s.MemSize)
-		}
-	})
-}
