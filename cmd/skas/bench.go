@@ -166,7 +166,7 @@ compared with.`,
 			return b.print(c.OutOrStdout(), r)
 		},
 	}
-	b.addFlags(c, guard.None.String(), guard.Notify.String(), guard.Validate.String())
+	b.addFlags(c, guard.Names()...)
 	c.Flags().StringVar(&svg, "svg", "", "draw the result into this file")
 	return c
 }

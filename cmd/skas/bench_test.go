@@ -45,7 +45,7 @@ func shape(v any) any {
 func TestGuestBenchJSON(t *testing.T) {
 	for _, c := range []struct{ golden, args string }{
 		{"bench.json", "bench futex getppid map --pin on"},
-		{"bench-mmap.json", "bench mmap --pin off"},
+		{"bench-mmap.json", "bench mmap --pin off --guards none,validate"},
 	} {
 		args := append(strings.Fields(c.args), "--json", "--rounds", "3", "--repeats", "2")
 		status, stdout, stderr := command(t, args...)
