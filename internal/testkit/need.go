@@ -21,7 +21,7 @@ func Need(t testing.TB, features ...probe.Feature) {
 		if err := claim(f, err, probe.Kernel); err != nil {
 			t.Fatal(err)
 		}
-		skip(t, err)
+		Skip(t, err)
 	}
 }
 
@@ -48,12 +48,14 @@ func Command(t testing.TB, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	if err != nil {
-		skip(t, fmt.Errorf("%w ('make packages' installs what the tests need)", err))
+		Skip(t, fmt.Errorf("%w ('make packages' installs what the tests need)", err))
 	}
 	return path
 }
 
-func skip(t testing.TB, why error) {
+// Skip skips t, and says so in the list of what was skipped; it fails if nothing
+// may be skipped (SKAS_REQUIRE=all).
+func Skip(t testing.TB, why error) {
 	t.Helper()
 	if err := record(os.Getenv("SKAS_SKIPS"), t.Name(), why); err != nil {
 		t.Fatal(err)
