@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"goskas/arch/amd64/asm"
+	"goskas/internal/testkit"
 	"goskas/program"
 
 	"golang.org/x/sys/unix"
@@ -109,6 +110,7 @@ func TestGuestBootAll(t *testing.T) {
 // and by a fault, and wants the trace of the one stub that it had.
 func TestGuestBootInit(t *testing.T) {
 	t.Parallel()
+	testkit.Command(t, "strace")
 	k := need(t)
 	for _, c := range []struct {
 		name   string
@@ -143,6 +145,7 @@ func TestGuestBootInit(t *testing.T) {
 // TestGuestBootIsEnded wants nothing left of a kernel that was told to end.
 func TestGuestBootIsEnded(t *testing.T) {
 	t.Parallel()
+	testkit.Command(t, "strace")
 	k := need(t)
 	const memory = defaultMemory + 7<<12 // nobody else has that
 	for _, trace := range []bool{false, true} {

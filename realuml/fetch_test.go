@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"goskas/internal/testkit"
 )
 
 func TestMajor(t *testing.T) {
@@ -31,9 +33,9 @@ func TestField(t *testing.T) {
 
 // TestSetInterpreter changes a program of the host's.
 func TestSetInterpreter(t *testing.T) {
-	image, err := os.ReadFile("/bin/true")
+	image, err := os.ReadFile(testkit.Command(t, "true"))
 	if err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	size := len(image)
 	if _, err := setInterpreter(image); err != nil {
@@ -64,7 +66,7 @@ func TestSetInterpreter(t *testing.T) {
 func TestKernelFetchWithoutNetwork(t *testing.T) {
 	a, err := newApt(t.Context(), t.TempDir())
 	if errors.Is(err, ErrUnavailable) {
-		t.Skip(err) // no Debian
+		testkit.Skip(t, err) // no Debian
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -55,11 +55,11 @@ func compareFuzzed(t *testing.T, seeds []uint64, f fuzzer) {
 	results := runEverywhere(t, k, skas, images)
 	for i, seed := range seeds {
 		want := results[i][linux]
-		for _, who := range []peer{umlSeccomp, umlPtrace, ours} {
+		for _, who := range others() {
 			got := results[i][who]
 			if d := firstDifference(want, got); d != "" {
 				complain := t.Errorf
-				if who != ours {
+				if who.kind() != ours {
 					complain = k.complain(t)
 				}
 				complain("seed %d, %s: %s\nrepeat with: go test ./realuml -run %s -seed %d -ops %d", seed, who, d, t.Name(), seed, f.ops)

@@ -11,10 +11,12 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"goskas/internal/testkit"
 )
 
-// need gives the kernel to a test that is nothing without it. Where it cannot be
-// had the test is skipped by name, or fails if SKAS_REQUIRE=all.
+// need gives the kernel to a test that is nothing without it, and skips the test
+// where it cannot be had.
 func need(t *testing.T) *Kernel {
 	t.Helper()
 	if testing.Short() {
@@ -22,8 +24,8 @@ func need(t *testing.T) *Kernel {
 	}
 	k, err := fetched()
 	switch {
-	case errors.Is(err, ErrUnavailable) && os.Getenv("SKAS_REQUIRE") != "all":
-		t.Skip(err)
+	case errors.Is(err, ErrUnavailable):
+		testkit.Skip(t, err)
 	case err != nil:
 		t.Fatal(err)
 	}

@@ -8,12 +8,14 @@ import (
 	"strings"
 	"testing"
 
+	"goskas/internal/testkit"
 	"goskas/program"
 	"goskas/realuml/trace"
 )
 
 // TestGuestStubsMatchRealUML compares what stubs do on the host.
 func TestGuestStubsMatchRealUML(t *testing.T) {
+	testkit.Command(t, "strace")
 	k := need(t)
 	skas := command(t)
 	for _, c := range stubPrograms {
@@ -56,6 +58,7 @@ func TestGuestStubsMatchRealUML(t *testing.T) {
 // TestGuestDiffCommand runs skas diff on a program that is the same in both, and
 // on one that is not.
 func TestGuestDiffCommand(t *testing.T) {
+	testkit.Command(t, "strace")
 	need(t)
 	skas := command(t)
 	for _, c := range []struct {

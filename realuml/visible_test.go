@@ -6,19 +6,44 @@ import (
 	"strings"
 	"testing"
 
+	"goskas/guard"
+	"goskas/internal/probe"
 	"goskas/program"
 )
 
 // peer is one of those that run the same program.
 type peer string
 
-// The peers. What Linux itself does is the measure of the others.
+// The peers. What Linux itself does is the measure of the others. Ours stands
+// for a peer under each guard, whose name is behind it.
 const (
 	linux      peer = "linux"
 	umlSeccomp peer = "uml seccomp"
 	umlPtrace  peer = "uml ptrace"
 	ours       peer = "ours"
 )
+
+// kind is ours for each of ours.
+func (p peer) kind() peer {
+	if strings.HasPrefix(string(p), string(ours)) {
+		return ours
+	}
+	return p
+}
+
+// others lists all but Linux, under the guards that work on this host.
+func others() []peer {
+	list := []peer{umlSeccomp, umlPtrace}
+	for _, g := range guard.All() {
+		if !slices.ContainsFunc(g.Needs, func(f probe.Feature) bool {
+			_, err := f.Probe()
+			return err != nil
+		}) {
+			list = append(list, ours+" "+peer(g.String()))
+		}
+	}
+	return list
+}
 
 // TestGuestVisibleMatches compares what programs see of their kernel: on Linux,
 // in real UML in both modes, and in ours.
@@ -56,11 +81,14 @@ func runEverywhere(t *testing.T, k *Kernel, skas string, images [][]byte) []map[
 		if err != nil {
 			t.Fatal(err)
 		}
-		guest, err := Skas(ctx, skas, c)
-		if err != nil {
-			t.Fatal(err)
+		results[i] = map[peer]*Result{linux: native}
+		for _, who := range others() {
+			if name, ok := strings.CutPrefix(string(who), string(ours)+" "); ok {
+				if results[i][who], err = Skas(ctx, skas, c, "--guard", name); err != nil {
+					t.Fatal(err)
+				}
+			}
 		}
-		results[i] = map[peer]*Result{linux: native, ours: guest}
 	}
 	for who, ptrace := range map[peer]bool{umlSeccomp: false, umlPtrace: true} {
 		list, err := k.BootAll(ctx, Config{Ptrace: ptrace}, images)
@@ -79,7 +107,7 @@ func runEverywhere(t *testing.T, k *Kernel, skas string, images [][]byte) []map[
 // something is no fault.
 func compareVisible(t *testing.T, k *Kernel, name string, results map[peer]*Result) {
 	t.Helper()
-	others := []peer{umlSeccomp, umlPtrace, ours}
+	others := others()
 	want, order := lines(results[linux])
 	got := make(map[peer]map[string]string)
 	for _, who := range others {
@@ -102,16 +130,16 @@ func compareVisible(t *testing.T, k *Kernel, name string, results map[peer]*Resu
 				continue
 			}
 			i := slices.IndexFunc(visibleExceptions, func(u unlikeLinux) bool {
-				return u.program == name && u.line.MatchString(line) && slices.Contains(u.who, who)
+				return u.program == name && u.line.MatchString(line) && slices.Contains(u.who, who.kind())
 			})
 			if i < 0 {
 				complain := t.Errorf
-				if who != ours {
+				if who.kind() != ours {
 					complain = k.complain(t)
 				}
 				complain("%s: %s: %q, on Linux %q", who, line, got[who][line], want[line])
 			}
-			used[use{i, who}] = true
+			used[use{i, who.kind()}] = true
 		}
 	}
 	for i, u := range visibleExceptions {
