@@ -54,6 +54,9 @@ type Regs struct {
 	// GPR holds the general registers, instruction pointer and flags, in
 	// the order of the CPU's package.
 	GPR [NumGPR]uint64
+	// CS is the code segment selector; 0 and all that guests cannot have
+	// mean the usual one.
+	CS uint16
 	// FSBase and GSBase are the thread-pointer bases (amd64).
 	FSBase, GSBase uint64
 	// X is the extended state (x87, SSE, AVX, AVX-512) in the CPU's
@@ -122,6 +125,13 @@ type Arch interface {
 	// Stub assembles the stub that speaks UML's protocol for a layout; with
 	// a listener, its filter gets one.
 	Stub(l StubLayout, listener bool) (*Stub, error)
+	// Sealed assembles the sealed stub, and says what it needs if this CPU
+	// cannot run it.
+	Sealed(l StubLayout) (*Stub, error)
+	// StoreReturn writes what the sealed stub returns to the guest with: the
+	// general registers (SealedData.Regs) and the frame at
+	// SealedPlaces.Return.
+	StoreReturn(regs *[15]uint64, frame []byte, r *Regs)
 
 	// LoadFrame reads general registers out of a copied mcontext.
 	LoadFrame(mctx []byte, r *Regs)
@@ -174,6 +184,23 @@ type StubLayout struct {
 	Code      Addr // one page, R-X; also the end of guest space
 	Data      Addr // DataPages pages, RW: the queue page, then the signal stack
 	DataPages int
+	// Of a sealed stub only. Data is one page there, and not guest memory.
+	Control    Addr // one page, read-only
+	Stack      Addr // StackPages pages, RW: the signal stack
+	StackPages int
+}
+
+// SealedPlaces are the addresses on a sealed stub's signal stack at which a
+// stopped guest's state lies: constants, since the stub keeps nothing else
+// there.
+type SealedPlaces struct {
+	MContext Addr // of the signal frame
+	Info     Addr // siginfo_t
+	X        Addr // extended state, coming and going
+	Return   Addr // where StoreReturn's frame goes
+	// Bases is set if the stub reports the guest's segment bases, which it
+	// may have changed by itself.
+	Bases bool
 }
 
 // Stub is an assembled stub: a page of code for the life of the stub and the
@@ -185,6 +212,17 @@ type Stub struct {
 	Program  []byte // start-up code, run at ProgramBase
 	Base     Addr   // where Program is linked
 	Labels   []Label
+	Sealed   SealedPlaces // of a sealed stub
+}
+
+// Label finds a label's offset in the code page.
+func (s *Stub) Label(name string) (offset uint64, ok bool) {
+	for _, l := range s.Labels {
+		if l.Name == name {
+			return l.Offset, true
+		}
+	}
+	return 0, false
 }
 
 // Label names a place in the stub code page, for disassembly.

@@ -68,7 +68,7 @@ var (
 		Needs: listening, Wants: handingOver}
 	// Sealed leaves the decision to filter and stub code.
 	Sealed = Guard{name: "sealed", Sealed: true,
-		Needs: []probe.Feature{probe.XSave, probe.FSGSBase, probe.MinSigStkSz}}
+		Needs: []probe.Feature{probe.XSave}}
 )
 
 // What a guard with a listener needs, and what makes it faster.
@@ -81,8 +81,7 @@ var (
 var Default = None
 
 // All lists the guards that can be chosen, from the weakest to the strongest.
-// Sealed joins them with its stub code.
-func All() []Guard { return []Guard{None, Notify, Validate} }
+func All() []Guard { return []Guard{None, Notify, Validate, Sealed} }
 
 // Names lists the guards' names in the order of All.
 func Names() []string {

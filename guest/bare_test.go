@@ -20,6 +20,7 @@ type bareMM struct{ table *mm.Table }
 
 func (b bareMM) Table() *mm.Table { return b.table }
 func (b bareMM) End() arch.Addr   { return b.table.End() }
+func (b bareMM) Revoke() error    { return nil }
 func (b bareMM) Destroy()         { b.table.Destroy() }
 
 const bareEnd = arch.Addr(1<<47 - 4*arch.PageSize)

@@ -44,6 +44,7 @@ type Space struct {
 type hostSpace interface {
 	Table() *mm.Table
 	End() arch.Addr
+	Revoke() error
 	Destroy()
 }
 
@@ -108,6 +109,11 @@ func (s *Space) fork() (*Space, error) {
 		c.unref()
 		return nil, err
 	}
+	// The pages that were writable here are the child's as well by now.
+	if err := s.mm.Revoke(); err != nil {
+		c.unref()
+		return nil, err
+	}
 	return c, nil
 }
 
@@ -144,6 +150,7 @@ func (k *Kernel) reclaim() bool {
 	before := k.mem.Stats().Free
 	if k.mon != nil {
 		k.mon.Quiesce()
+		k.mon.Reclaim()
 	}
 	k.dropMemCache()
 	return k.mem.Stats().Free > before

@@ -10,6 +10,10 @@
 // page, and ask the Pager for what is missing: they end in a Fault, never in a
 // crash.
 //
+// Where a host must not be believed (guard sealed), frames that the address
+// space loses wait in limbo until it is proved that the host has no mapping of
+// them left.
+//
 // The table owns a reference to each frame that it maps. It knows nothing of
 // stubs, of what a page is for, or of who else shares a frame. Its lock is
 // not held while a Mapper or a Pager runs.

@@ -28,6 +28,9 @@ const (
 	pteCOW
 	// pteHost: the host may have a mapping here, right or stale.
 	pteHost
+	// pteMoved: the host may have a mapping of the frame at the page where it
+	// was before a Move.
+	pteMoved
 
 	pfnShift    = 12
 	accessShift = 1

@@ -20,6 +20,7 @@ const syncSteps = 64
 //
 // Only one Sync may be under way: the mm's turnstile sees to that.
 func (t *Table) Sync(m Mapper) error {
+	t.begin()
 	var buf [syncSteps]step
 	for {
 		steps := t.collect(buf[:0])
@@ -58,10 +59,12 @@ func (t *Table) collect(steps []step) []step {
 		}
 		switch {
 		case p.Host() != 0:
+			t.changed(a, p)
 			steps = append(steps, step{addr: a, pte: p})
 			l.set(i, p&^pteNeedSync|pteHost)
 			return true
 		case p&pteHost != 0:
+			t.changed(a, p)
 			steps = append(steps, step{addr: a, pte: p, unmap: true})
 		}
 		if p.Present() {

@@ -33,6 +33,7 @@ type Table struct {
 	pages int // present entries
 	// The dirty range: every entry with needsync lies in [lo, hi).
 	lo, hi arch.Addr
+	limbo  limbo
 	// The last leaf that was found: accesses come in runs.
 	lastLeaf *leaf
 	lastKey  arch.Addr
@@ -130,7 +131,7 @@ func (t *Table) mapPage(a arch.Addr, p PTE) error {
 // drop gives back the frame of an entry that is about to be overwritten.
 func (t *Table) drop(p PTE) {
 	if p.Present() {
-		t.mem.Unref(p.PFN())
+		t.release(p)
 		t.pages--
 	}
 }
@@ -222,7 +223,7 @@ func (t *Table) share(dst *Table, start, end arch.Addr, cow PTE) error {
 		t.mem.Ref(p.PFN())
 		dl, di := dst.leafFor(a), index(a, 0)
 		dst.drop(dl.ptes[di])
-		dl.set(di, q&^pteHost|dl.ptes[di]&pteHost|pteNeedSync)
+		dl.set(di, q&^(pteHost|pteMoved)|dl.ptes[di]&pteHost|pteNeedSync)
 		dst.pages++
 		dst.mark(a, a+arch.PageSize)
 		return true
@@ -249,7 +250,7 @@ func (t *Table) BreakCOW(a arch.Addr) error {
 			return err
 		}
 		copy(t.mem.Bytes(pfn), t.mem.Bytes(p.PFN()))
-		t.mem.Unref(p.PFN())
+		t.release(*p)
 		*p = *p&(1<<pfnShift-1) | PTE(pfn)<<pfnShift
 	}
 	*p = *p&^pteCOW | pteYoung | pteDirty | pteNeedSync
@@ -301,6 +302,9 @@ func (t *Table) Move(from, to arch.Addr, length uint64) error {
 		}
 		b := to + (a - from)
 		dl, di := t.leafFor(b), index(b, 0)
+		if p&pteHost != 0 {
+			p |= pteMoved
+		}
 		dl.set(di, p&^pteHost|dl.ptes[di]&pteHost|pteNeedSync)
 		t.mark(b, b+arch.PageSize)
 		return true
@@ -323,6 +327,7 @@ func (t *Table) Each(start, end arch.Addr, fn func(a arch.Addr, p PTE) bool) {
 func (t *Table) Destroy() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.limbo.end(t.mem)
 	t.each(0, t.end, func(_ arch.Addr, l *leaf, i int) bool {
 		t.drop(l.ptes[i])
 		return true

@@ -58,6 +58,8 @@ type report struct {
 	// same is set for a tick that came before any guest code ran: the
 	// task's registers are those that it was resumed with.
 	same bool
+	// ran is set for the end of a batch that was run alone.
+	ran bool
 	// bases is set if fs and gs hold the task's bases.
 	bases  bool
 	fs, gs uint64

@@ -35,9 +35,12 @@ type MM struct {
 	listener  *listener // nil unless the guard has calls routed to it
 	report    report    // scratch for the last one
 	forward   forward
+	starved   starved
 	wakes     uint64 // how often the stub was woken
-	audit     audit
-	cpu       int // the CPU that the stub is pinned to, -1 before the first run
+	// proof is cleared by a wake-up that did not find the stub in its wait.
+	proof bool
+	audit audit
+	cpu   int // the CPU that the stub is pinned to, -1 before the first run
 	// owner is the register set whose extended state is in the stub's
 	// frame and nowhere else; nil if r.X of every task is current.
 	owner     *arch.Regs
@@ -83,6 +86,9 @@ func (m *Monitor) NewMM() (*MM, error) {
 	x.turnstile.Lock()
 	defer x.turnstile.Unlock()
 	x.table = mm.New(m.mem, m.End())
+	if m.guard.Sealed {
+		x.table.HoldRevoked()
+	}
 	m.mu.Lock()
 	m.mms[x] = struct{}{}
 	m.mu.Unlock()

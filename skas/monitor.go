@@ -79,7 +79,12 @@ func New(cfg Config) (*Monitor, error) {
 		}
 	}
 	var err error
-	if m.protocol, err = newPosted(m.mem, m.arch, m.guard); err != nil {
+	if m.guard.Sealed {
+		m.protocol, err = newSealed(m.mem, m.arch)
+	} else {
+		m.protocol, err = newPosted(m.mem, m.arch, m.guard)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if m.reaper, err = newReaper(); err != nil {

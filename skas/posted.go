@@ -138,6 +138,7 @@ func (l *postedLink) take(r *report) error {
 	d := l.data.Report()
 	r.signal, r.at, r.err = unix.Signal(d.Signal), d.Len, d.Err
 	r.same, r.bases = false, false
+	r.ran = r.signal == unix.SIGSYS // nothing else tells it apart
 	if int(d.MCtxOffset)+len(r.mctx) > len(l.stack) {
 		return fmt.Errorf("mcontext at offset %#x is not in the signal stack", d.MCtxOffset)
 	}

@@ -10,6 +10,7 @@ import (
 	"goskas/arch"
 	"goskas/arch/amd64"
 	"goskas/arch/amd64/asm"
+	"goskas/guard"
 	"goskas/internal/testkit"
 	"goskas/physmem"
 
@@ -199,11 +200,15 @@ func TestKernelTickPreempts(t *testing.T) {
 		if ev := r.run(x, regs); ev.Kind != Tick {
 			t.Fatalf("%+v", ev)
 		}
-		if now := regs.GPR[4]; now <= last { // r12
+		// On a busy host a tick may come before the stub is back in guest code.
+		if now := regs.GPR[4]; now < last { // r12
 			t.Fatalf("r12 went from %d to %d", last, now)
 		} else {
 			last = now
 		}
+	}
+	if last == 0 {
+		t.Error("no guest code ran")
 	}
 	if d := time.Since(start); d < 30*time.Millisecond {
 		t.Errorf("5 ticks in %v", d)
@@ -231,7 +236,7 @@ func TestKernelBatchLargerThanQueue(t *testing.T) {
 	if ev := r.run(x, regs); ev.Kind != Syscall || ev.Args[2] != sum {
 		t.Errorf("%+v, want sum %d", ev, sum)
 	}
-	if s := r.mon.Stats(); s.Flushes < 7 || s.Entries < pages {
+	if s := r.mon.Stats(); s.Flushes < uint64(pages/r.mon.protocol.limits().Entries) || s.Entries < pages {
 		t.Errorf("stats %+v", s)
 	}
 }
@@ -321,18 +326,17 @@ func TestKernelStubKilled(t *testing.T) {
 // A stub that reports nonsense is killed; the monitor and other mms go on. The
 // guest forges by writing to the stub's data page and flipping the word.
 func TestKernelForgedReportIsRefused(t *testing.T) {
-	r := newRig(t, 100)
+	r := newRig(t, 100, under(t, guard.None))
 	data := int64(r.mon.Layout().Data)
 	for _, c := range []struct {
 		name            string
 		signal, si, ctx int64
-		wantErr         bool
 	}{
-		{"mcontext outside", int64(unix.SIGALRM), 0, 0xfff0, true},
-		{"siginfo outside", int64(unix.SIGALRM), 0xfff0, 0, true},
-		{"unknown signal", 77, 0, 256, true},
-		{"signal zero", 0, 0, 256, true},
-		{"empty frame", int64(unix.SIGALRM), 0, 256, true},
+		{"mcontext outside", int64(unix.SIGALRM), 0, 0xfff0},
+		{"siginfo outside", int64(unix.SIGALRM), 0xfff0, 0},
+		{"unknown signal", 77, 0, 256},
+		{"signal zero", 0, 0, 256},
+		{"empty frame", int64(unix.SIGALRM), 0, 256},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			x, regs := r.program(func(a *asm.Assembler) {

@@ -75,6 +75,24 @@ func (x *MM) nextLook(v *VCPU) time.Duration {
 	return hostNow() + lookPeriod
 }
 
+// starved is the state of a stub whose last report was a tick that came before
+// it was back in guest code.
+type starved struct {
+	is  bool
+	cpu time.Duration // the stub's CPU time then
+}
+
+// starvedLimit is what such a stub gets before the next tick: on a host so busy
+// that it waits longer for a CPU than a tick lasts it would get nowhere.
+const starvedLimit = time.Millisecond
+
+func (x *MM) noteProgress(same bool) {
+	x.starved.is = same
+	if same {
+		x.starved.cpu = x.cpuTime()
+	}
+}
+
 // look is called when a wait has been long: it answers what the stub asks
 // through the listener, forwards a tick that is due and judges a stub that has
 // not reported the last one.
@@ -96,7 +114,11 @@ func (x *MM) look(v *VCPU) error {
 		f.ticks++
 		return x.judge()
 	}
-	*f = forward{pending: true, cpu: x.cpuTime()}
+	cpu := x.cpuTime()
+	if x.starved.is && cpu-x.starved.cpu < starvedLimit {
+		return nil
+	}
+	*f = forward{pending: true, cpu: cpu}
 	if v != nil && v.mon.hz > 0 {
 		v.mon.stats.ticksForwarded.Add(1)
 		v.watch.forwarded(x)

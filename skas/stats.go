@@ -17,11 +17,15 @@ type Stats struct {
 	TicksForwarded uint64 `json:"ticks_forwarded"`
 	StubStarts     uint64 `json:"stub_starts"`
 	StubDeaths     uint64 `json:"stub_deaths"`
-	Refused        uint64 `json:"refused"`  // stubs killed for what they reported
-	Stalled        uint64 `json:"stalled"`  // of these, for a tick that they did not report
-	Notified       uint64 `json:"notified"` // mapping calls that the listener answered
-	Denied         uint64 `json:"denied"`   // of these, with EPERM
-	Switches       uint64 `json:"switches"` // runs that loaded another task's extended state
+	Refused        uint64 `json:"refused"`     // stubs killed for what they reported
+	Stalled        uint64 `json:"stalled"`     // of these, for a tick that they did not report
+	Notified       uint64 `json:"notified"`    // mapping calls that the listener answered
+	Denied         uint64 `json:"denied"`      // of these, with EPERM
+	Proofs         uint64 `json:"proofs"`      // of revocation that were forced
+	ProofTries     uint64 `json:"proof_tries"` // batches that this took
+	Unproved       uint64 `json:"unproved"`    // that could not be had
+	Held           uint64 `json:"held"`        // frames that wait for a proof now
+	Switches       uint64 `json:"switches"`    // runs that loaded another task's extended state
 	Batches        uint64 `json:"batches"`
 	Flushes        uint64 `json:"flushes"`
 	Entries        uint64 `json:"entries"`
@@ -38,6 +42,9 @@ type counters struct {
 	stalled        atomic.Uint64
 	notified       atomic.Uint64
 	denied         atomic.Uint64
+	proofs         atomic.Uint64
+	proofTries     atomic.Uint64
+	unproved       atomic.Uint64
 	switches       atomic.Uint64
 
 	mu    sync.Mutex
@@ -55,7 +62,9 @@ func (c *counters) addQueue(q syscallq.Stats) {
 func (m *Monitor) Stats() Stats {
 	c := &m.stats
 	var q syscallq.Stats
+	var held uint64
 	for _, x := range m.live() {
+		held += uint64(x.table.Held())
 		x.turnstile.Lock()
 		if !x.destroyed {
 			q.Add(x.queue.Stats())
@@ -72,6 +81,7 @@ func (m *Monitor) Stats() Stats {
 		TicksForwarded: c.ticksForwarded.Load(),
 		StubStarts:     c.stubStarts.Load(), StubDeaths: c.stubDeaths.Load(),
 		Refused: c.refused.Load(), Stalled: c.stalled.Load(),
+		Proofs: c.proofs.Load(), ProofTries: c.proofTries.Load(), Unproved: c.unproved.Load(), Held: held,
 		Notified: c.notified.Load(), Denied: c.denied.Load(), Switches: c.switches.Load(),
 		Batches: q.Batches, Flushes: q.Flushes, Entries: q.Entries, Merged: q.Merged, MaxBatch: q.MaxLen,
 	}

@@ -97,12 +97,16 @@ func (v *VCPU) Run(x *MM, r *arch.Regs) (Event, error) {
 		_ = sys.SetAffinity(x.proc.PID, v.cpu)
 		x.cpu = v.cpu
 	}
+	x.proof = true
 	if err := x.table.Sync(x.queue); err != nil {
 		return Event{}, x.refuse("%v", err)
 	}
 	x.load(r)
 	if err := x.wake(v, false); err != nil {
 		return Event{}, err
+	}
+	if x.proof && v.mon.guard.Sealed {
+		x.table.Proved()
 	}
 	err := x.wait(v)
 	v.watch.mm.Store(nil)
@@ -138,6 +142,7 @@ func (v *VCPU) stopped(x *MM, r *arch.Regs) (Event, error) {
 		return Event{}, x.refuse("%v", err)
 	}
 	x.owner = r
+	x.noteProgress(rep.same)
 	if rep.same {
 		v.mon.stats.events[Tick].Add(1)
 		return Event{Kind: Tick, Signo: int(unix.SIGALRM)}, nil

@@ -114,17 +114,7 @@ func program(l arch.StubLayout, listener bool) ([]byte, error) {
 	a.Mov(8, asm.RAX, at(locInit+stubabi.OffInitRestorer))
 	a.Mov(8, at(locAction+16), asm.RAX)
 	a.Mov(8, at(locAction+24), asm.Imm(-1))
-	for _, s := range []struct {
-		sig  unix.Signal
-		code stubabi.Exit
-	}{
-		{unix.SIGSEGV, stubabi.ExitSigSegv},
-		{unix.SIGSYS, stubabi.ExitSigSys},
-		{unix.SIGALRM, stubabi.ExitSigAlrm},
-		{unix.SIGTRAP, stubabi.ExitSigTrap},
-		{unix.SIGILL, stubabi.ExitSigIll},
-		{unix.SIGFPE, stubabi.ExitSigFpe},
-	} {
+	for _, s := range stubSignals(false) {
 		a.Mov(8, asm.RDI, asm.Imm(int64(s.sig)))
 		a.Lea(asm.RSI, at(locAction))
 		a.Mov(8, asm.RDX, asm.Imm(0))
@@ -160,9 +150,31 @@ func program(l arch.StubLayout, listener bool) ([]byte, error) {
 	return a.Assemble()
 }
 
+type stubSignal struct {
+	sig  unix.Signal
+	code stubabi.Exit // if its handler cannot be installed
+}
+
+// stubSignals are the signals that a stub handles: UML's, and SIGBUS, which an
+// alignment check raises, in a sealed stub.
+func stubSignals(sealed bool) []stubSignal {
+	s := []stubSignal{
+		{unix.SIGSEGV, stubabi.ExitSigSegv},
+		{unix.SIGSYS, stubabi.ExitSigSys},
+		{unix.SIGALRM, stubabi.ExitSigAlrm},
+		{unix.SIGTRAP, stubabi.ExitSigTrap},
+		{unix.SIGILL, stubabi.ExitSigIll},
+		{unix.SIGFPE, stubabi.ExitSigFpe},
+	}
+	if sealed {
+		s = append(s, stubSignal{unix.SIGBUS, stubabi.ExitSigBus})
+	}
+	return s
+}
+
 // exitUnless ends the program with a code if rax is not the value wanted.
 func exitUnless(a *asm.Assembler, want asm.Operand, code stubabi.Exit) {
-	ok := fmt.Sprintf("past-exit-%d", int(code)) // each code is used once
+	ok := fmt.Sprintf("past-exit-%d-%d", int(code), a.Len())
 	a.Alu(asm.Cmp, 8, asm.RAX, want)
 	a.Jcc(asm.E, ok)
 	a.Mov(8, asm.RDI, asm.Imm(int64(code)))

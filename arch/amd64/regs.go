@@ -62,12 +62,15 @@ const (
 type Arch struct {
 	xsize    int
 	features uint64 // XCR0: the extended state components in use
+	// fsgsbase: user code may set the segment bases (Linux 5.9 and later
+	// tell by AT_HWCAP2), and the kernel keeps what it has set.
+	fsgsbase bool
 }
 
 // New looks at this host's CPU once.
 func New() *Arch {
 	size, features := hostXState()
-	return &Arch{xsize: size, features: features}
+	return &Arch{xsize: size, features: features, fsgsbase: hostFSGSBase()}
 }
 
 func (*Arch) Name() string         { return "amd64" }
@@ -86,6 +89,10 @@ func (*Arch) LoadFrame(mctx []byte, r *arch.Regs) {
 	for i := range numGPR {
 		r.GPR[i] = binary.LittleEndian.Uint64(mctx[8*i:])
 	}
+	r.CS = 0
+	if cs := binary.LittleEndian.Uint16(mctx[offSelectors:]); cs == user32CS {
+		r.CS = cs
+	}
 }
 
 func (*Arch) StoreFrame(mctx []byte, r *arch.Regs) {
@@ -93,7 +100,29 @@ func (*Arch) StoreFrame(mctx []byte, r *arch.Regs) {
 		binary.LittleEndian.PutUint64(mctx[8*i:], r.GPR[i])
 	}
 	binary.LittleEndian.PutUint64(mctx[8*rflags:], r.GPR[rflags]&flagsUser|flagsFixed)
-	binary.LittleEndian.PutUint64(mctx[offSelectors:], userCS|userSS<<48)
+	binary.LittleEndian.PutUint64(mctx[offSelectors:], codeSegment(r)|userSS<<48)
+}
+
+// codeSegment is the selector that r may run with.
+func codeSegment(r *arch.Regs) uint64 {
+	if r.CS == user32CS {
+		return user32CS
+	}
+	return userCS
+}
+
+// Selectors that guest code may run with: 64-bit code, and the 32-bit code
+// segment that Linux offers every process (__USER32_CS).
+const user32CS = 0x23
+
+func (*Arch) StoreReturn(regs *[15]uint64, frame []byte, r *arch.Regs) {
+	copy(regs[:], r.GPR[:rsp])
+	le := binary.LittleEndian
+	le.PutUint64(frame[0:], r.GPR[rip])
+	le.PutUint64(frame[8:], codeSegment(r))
+	le.PutUint64(frame[16:], r.GPR[rflags]&flagsUser|flagsFixed)
+	le.PutUint64(frame[24:], r.GPR[rsp])
+	le.PutUint64(frame[32:], userSS)
 }
 
 func (*Arch) FrameX(mctx []byte) arch.Addr {

@@ -49,7 +49,7 @@ func (a *Arch) PushSignal(r *arch.Regs, s *arch.Signal) (frame []byte, at arch.A
 	for i := range numGPR {
 		le.PutUint64(mctx[8*i:], r.GPR[i])
 	}
-	le.PutUint64(mctx[offSelectors:], userCS|userSS<<48)
+	le.PutUint64(mctx[offSelectors:], codeSegment(r)|userSS<<48)
 	if s.FromFault {
 		le.PutUint64(mctx[offErr:], s.Fault.Code)
 		le.PutUint64(mctx[offTrapno:], s.Fault.Trap)
@@ -72,6 +72,7 @@ func (a *Arch) PushSignal(r *arch.Regs, s *arch.Signal) (frame []byte, at arch.A
 
 	r.GPR[rsp] = uint64(at)
 	r.GPR[rip] = uint64(s.Handler)
+	r.CS = 0
 	r.GPR[rdi] = uint64(s.No)
 	r.GPR[rsi] = uint64(at + frameInfo)
 	r.GPR[rdx] = uint64(at + frameUC)

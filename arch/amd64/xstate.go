@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"golang.org/x/sys/cpu"
+	"golang.org/x/sys/unix"
 )
 
 // The XSAVE area in a signal frame is in the standard, not the compacted,
@@ -92,3 +93,19 @@ func (*Arch) HWCap() (hwcap, hwcap2 uint64) {
 
 // HasAVX512 is for tests that use those registers.
 func HasAVX512() bool { return cpu.X86.HasAVX512F }
+
+// hostFSGSBase asks for HWCAP2_FSGSBASE (asm/hwcap2.h). The instructions alone
+// prove nothing: a CPU may run them under a kernel that does not know.
+func hostFSGSBase() bool {
+	const atHWCap2, hwcap2FSGSBase = 26, 1 << 1
+	auxv, err := unix.Auxv()
+	if err != nil {
+		return false
+	}
+	for _, e := range auxv {
+		if e[0] == atHWCap2 {
+			return e[1]&hwcap2FSGSBase != 0
+		}
+	}
+	return false
+}

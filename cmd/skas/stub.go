@@ -7,10 +7,8 @@ import (
 
 	"goskas/arch"
 	"goskas/arch/amd64"
-	"goskas/guard"
 	"goskas/internal/probe"
 	"goskas/skas"
-	"goskas/stubexe"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/arch/x86/x86asm"
@@ -26,19 +24,11 @@ func newStub() *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(
-		newStubPart("disasm", "print the stub's code page", func(w io.Writer, g guard.Guard, a arch.Arch, l arch.StubLayout) error {
-			s, err := a.Stub(l, len(g.Routed) > 0)
-			if err != nil {
-				return err
-			}
-			return disassemble(w, s, l)
+		newStubPart("disasm", "print the stub's code page", func(w io.Writer, in skas.Inspection) error {
+			return disassemble(w, in.Stub, in.Layout)
 		}),
-		newStubPart("filter", "print the stub's seccomp filter", func(w io.Writer, g guard.Guard, a arch.Arch, l arch.StubLayout) error {
-			text, err := stubexe.FilterText(l.Code, a.AuditArch(), g.Routed...)
-			if err != nil {
-				return err
-			}
-			_, err = io.WriteString(w, text)
+		newStubPart("filter", "print the stub's seccomp filter", func(w io.Writer, in skas.Inspection) error {
+			_, err := io.WriteString(w, in.Filter)
 			return err
 		}),
 	)
@@ -47,7 +37,7 @@ func newStub() *cobra.Command {
 
 // newStubPart is a command that shows a part of a guard's stubs. A guard that is
 // named need not work on this host.
-func newStubPart(name, short string, show func(io.Writer, guard.Guard, arch.Arch, arch.StubLayout) error) *cobra.Command {
+func newStubPart(name, short string, show func(io.Writer, skas.Inspection) error) *cobra.Command {
 	var guardName string
 	c := &cobra.Command{
 		Use:   name,
@@ -62,10 +52,9 @@ func newStubPart(name, short string, show func(io.Writer, guard.Guard, arch.Arch
 			if err != nil {
 				return err
 			}
-			a := amd64.New()
-			l, err := skas.Layout(a)
+			in, err := skas.Inspect(amd64.New(), g.guard)
 			if err == nil {
-				err = show(c.OutOrStdout(), g.guard, a, l)
+				err = show(c.OutOrStdout(), in)
 			}
 			if err != nil {
 				return &exitError{exitSelf, err}

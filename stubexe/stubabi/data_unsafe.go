@@ -9,9 +9,7 @@ import (
 // and stay mapped as long as the result is used: it lies in physmem's linear
 // view, which the garbage collector neither moves nor frees.
 func DataAt(page []byte) *Data {
-	if len(page) < PageSize || uintptr(unsafe.Pointer(&page[0]))%PageSize != 0 {
-		panic("BUG: stub data is not a whole page")
-	}
+	checkPage(page)
 	return (*Data)(unsafe.Pointer(&page[0]))
 }
 
@@ -28,5 +26,28 @@ func load16(p *uint16) uint16 {
 
 // Bytes is the wire form of i, as the stub reads it.
 func (i *InitData) Bytes() []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(i)), unsafe.Sizeof(*i))
+}
+
+// ControlAt views a page of shared memory as Control, as DataAt does.
+func ControlAt(page []byte) *Control {
+	checkPage(page)
+	return (*Control)(unsafe.Pointer(&page[0]))
+}
+
+// SealedDataAt views a page of shared memory as SealedData, as DataAt does.
+func SealedDataAt(page []byte) *SealedData {
+	checkPage(page)
+	return (*SealedData)(unsafe.Pointer(&page[0]))
+}
+
+func checkPage(page []byte) {
+	if len(page) < PageSize || uintptr(unsafe.Pointer(&page[0]))%PageSize != 0 {
+		panic("BUG: stub data is not a whole page")
+	}
+}
+
+// Bytes is the wire form of i, as the stub reads it.
+func (i *SealedInit) Bytes() []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(i)), unsafe.Sizeof(*i))
 }

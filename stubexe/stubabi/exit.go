@@ -21,6 +21,10 @@ const (
 	ExitSeccomp     Exit = 21
 	ExitNotFiltered Exit = 30
 	ExitAltStack    Exit = 31
+	ExitSigBus      Exit = 32
+	ExitMapControl  Exit = 33
+	ExitMemory      Exit = 34
+	ExitUnmap       Exit = 35
 )
 
 var exitText = map[Exit]string{
@@ -36,6 +40,10 @@ var exitText = map[Exit]string{
 	ExitSigFpe:      "could not install the SIGFPE handler",
 	ExitSeccomp:     "could not install the seccomp filter (needs CONFIG_SECCOMP_FILTER and Linux 4.14; with a listener Linux 5.7)",
 	ExitNotFiltered: "the seccomp filter let a system call through",
+	ExitSigBus:      "could not install the SIGBUS handler",
+	ExitMapControl:  "could not map the stub control page",
+	ExitMemory:      "could not keep guest memory's descriptor",
+	ExitUnmap:       "could not clear its address space",
 	ExitAltStack:    "could not install the signal stack (its state may need more room)",
 }
 

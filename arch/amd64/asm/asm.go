@@ -155,6 +155,14 @@ func (a *Assembler) Label(name string) *Assembler {
 	return a
 }
 
+// Outside names an address that is not part of the program, for At.
+func (a *Assembler) Outside(name string, addr uint64) {
+	if old, dup := a.labels[name]; dup && old != int(addr-a.base) {
+		a.fail("label %q defined twice", name)
+	}
+	a.labels[name] = int(addr - a.base)
+}
+
 // Bytes, Zero, Align and Quad emit data.
 func (a *Assembler) Bytes(p []byte) *Assembler { a.buf = append(a.buf, p...); return a }
 

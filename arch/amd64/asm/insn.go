@@ -230,3 +230,26 @@ func (a *Assembler) RepMovsb() { a.buf = append(a.buf, 0xf3, 0xa4) }
 
 // RepStosb fills rcx bytes at rdi with al.
 func (a *Assembler) RepStosb() { a.buf = append(a.buf, 0xf3, 0xaa) }
+
+// Iretq takes rip, cs, rflags, rsp and ss off the stack.
+func (a *Assembler) Iretq() { a.buf = append(a.buf, 0x48, 0xcf) }
+
+// Xrstor64 loads the extended state components of edx:eax from m.
+func (a *Assembler) Xrstor64(m Mem) { a.rm(8, []byte{0x0f, 0xae}, 5, m, 0) }
+
+// Base is one of the instructions that read or write a segment base (FSGSBASE).
+type Base uint8
+
+// The four of them, by their field in the encoding.
+const (
+	RdFS Base = iota
+	RdGS
+	WrFS
+	WrGS
+)
+
+// BaseOp moves a segment base to or from a register.
+func (a *Assembler) BaseOp(b Base, r Reg) {
+	a.buf = append(a.buf, 0xf3)
+	a.rm(8, []byte{0x0f, 0xae}, Reg(b), r, 0)
+}

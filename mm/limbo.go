@@ -1,0 +1,107 @@
+package mm
+
+import (
+	"goskas/arch"
+	"goskas/physmem"
+)
+
+// limbo holds what an address space has lost while its stub may still have it:
+// a stub that only claims to have stopped goes on with its old mappings. It is
+// empty until HoldRevoked, and guarded by the table's lock.
+//
+// Time is counted in rounds, one a Sync. A frame that is lost in one round is
+// taken away from the host by the next, at the latest; what a round takes away
+// is gone when it is proved that the stub has run all of its batches. Until
+// then every round repeats the state of the pages concerned, whatever that is
+// by then.
+type limbo struct {
+	on     bool
+	round  uint64
+	frames []heldFrame // in the order of their rounds
+	pages  []arch.Addr // that rounds without proof have changed or taken away
+}
+
+// heldFrame is a reference that is given back when round is proved.
+type heldFrame struct {
+	pfn   physmem.PFN
+	round uint64
+}
+
+// HoldRevoked makes the table keep frames that the host may still map until
+// Proved. Call it before the first mapping.
+func (t *Table) HoldRevoked() {
+	t.mu.Lock()
+	t.limbo.on = true
+	t.mu.Unlock()
+}
+
+// Held is the number of frames that wait for a proof.
+func (t *Table) Held() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.limbo.frames)
+}
+
+// Unproved reports whether a proof would give anything back or end a
+// repetition.
+func (t *Table) Unproved() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.limbo.frames) > 0 || len(t.limbo.pages) > 0
+}
+
+// Proved says that the host has run everything that the last Sync asked for.
+func (t *Table) Proved() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l := &t.limbo
+	l.pages = l.pages[:0]
+	n := 0
+	for n < len(l.frames) && l.frames[n].round <= l.round {
+		t.mem.Unref(l.frames[n].pfn)
+		n++
+	}
+	l.frames = l.frames[:copy(l.frames, l.frames[n:])]
+}
+
+// release gives the frame of p back, or keeps it while the host may map it.
+func (t *Table) release(p PTE) {
+	if t.limbo.on && p&(pteHost|pteMoved) != 0 {
+		t.limbo.frames = append(t.limbo.frames, heldFrame{p.PFN(), t.limbo.round + 1})
+		return
+	}
+	t.mem.Unref(p.PFN())
+}
+
+// begin starts a round: what earlier ones have changed without proof is to be
+// said again.
+func (t *Table) begin() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l := &t.limbo
+	if !l.on {
+		return
+	}
+	l.round++
+	for _, a := range l.pages {
+		leaf, i := t.leafFor(a), index(a, 0)
+		leaf.set(i, leaf.ptes[i]|pteNeedSync|pteHost)
+		t.mark(a, a+arch.PageSize)
+	}
+	l.pages = l.pages[:0]
+}
+
+// changed notes that this round changes what the host has at a.
+func (t *Table) changed(a arch.Addr, p PTE) {
+	if t.limbo.on && p&pteHost != 0 {
+		t.limbo.pages = append(t.limbo.pages, a)
+	}
+}
+
+// end gives everything back: there is no host any more.
+func (l *limbo) end(mem *physmem.Memory) {
+	for _, f := range l.frames {
+		mem.Unref(f.pfn)
+	}
+	*l = limbo{}
+}
