@@ -258,15 +258,14 @@ func sysMadvise(t *Task, a args) (int64, unix.Errno) {
 	}
 	switch a.int(2) {
 	case unix.MADV_DONTNEED, unix.MADV_FREE:
-		at := start
+		// As Linux does, go on behind a hole and tell of it in the end.
+		at, hole := start, false
 		for _, v := range s.vmas.in(start, end) {
 			s.table().Unmap(max(v.start, start), min(v.end, end))
-			if v.start > at {
-				break
-			}
+			hole = hole || v.start > at
 			at = v.end
 		}
-		if at < end {
+		if hole || at < end {
 			return 0, unix.ENOMEM
 		}
 		return 0, 0

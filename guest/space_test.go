@@ -1,0 +1,265 @@
+package guest
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"goskas/arch"
+	"goskas/internal/abi"
+)
+
+// modelPage is what a guest sees of one page: its rights, and what its first
+// byte is. Shared pages share their cell.
+type modelPage struct {
+	prot   uint64
+	cell   *byte
+	shared bool
+}
+
+type spaceModel struct {
+	*testing.T
+	rnd   *rand.Rand
+	task  *Task
+	base  uint64
+	pages map[uint64]modelPage // by address
+	log   []string
+}
+
+const arenaPages = 48
+
+func (m *spaceModel) bad(format string, args ...any) {
+	m.Helper()
+	for _, l := range m.log {
+		m.Log(l)
+	}
+	m.Fatalf(format, args...)
+}
+
+func (m *spaceModel) do(nr uint64, a ...uint64) (int64, unix.Errno) {
+	v, e := m.task.do(nr, a...)
+	m.log = append(m.log, fmt.Sprintf("%s%#x = %#x, %v", table[nr].name, a, v, e))
+	m.log = m.log[max(0, len(m.log)-40):]
+	return v, e
+}
+
+func (m *spaceModel) span() (start, length uint64) {
+	i := uint64(m.rnd.IntN(arenaPages))
+	return m.base + i*arch.PageSize, min(1+uint64(m.rnd.IntN(8)), arenaPages-i) * arch.PageSize
+}
+
+func pagesOf(start, length uint64) (list []uint64) {
+	for a := start; a < start+length; a += arch.PageSize {
+		list = append(list, a)
+	}
+	return list
+}
+
+func (m *spaceModel) step() {
+	start, length := m.span()
+	prot := []uint64{0, unix.PROT_READ, unix.PROT_READ | unix.PROT_WRITE, unix.PROT_READ | unix.PROT_WRITE | unix.PROT_EXEC}[m.rnd.IntN(4)]
+	switch m.rnd.IntN(10) {
+	case 0, 1:
+		flags := uint64(unix.MAP_FIXED | unix.MAP_ANONYMOUS | unix.MAP_PRIVATE)
+		shared := m.rnd.IntN(3) == 0
+		if shared {
+			flags = unix.MAP_FIXED | unix.MAP_ANONYMOUS | unix.MAP_SHARED
+		}
+		if v, e := m.do(unix.SYS_MMAP, start, length, prot, flags, ^uint64(0), 0); e != 0 || uint64(v) != start {
+			m.bad("mmap: %#x, %v", v, e)
+		}
+		for _, a := range pagesOf(start, length) {
+			m.pages[a] = modelPage{prot, new(byte), shared}
+		}
+	case 2:
+		if _, e := m.do(unix.SYS_MUNMAP, start, length); e != 0 {
+			m.bad("munmap: %v", e)
+		}
+		for _, a := range pagesOf(start, length) {
+			delete(m.pages, a)
+		}
+	case 3:
+		_, e := m.do(unix.SYS_MPROTECT, start, length, prot)
+		want := unix.Errno(0)
+		for _, a := range pagesOf(start, length) {
+			p, ok := m.pages[a]
+			if !ok {
+				want = unix.ENOMEM
+				break
+			}
+			p.prot = prot
+			m.pages[a] = p
+		}
+		if e != want {
+			m.bad("mprotect: %v, want %v", e, want)
+		}
+	case 4:
+		_, e := m.do(unix.SYS_MADVISE, start, length, unix.MADV_DONTNEED)
+		want := unix.Errno(0)
+		for _, a := range pagesOf(start, length) {
+			if p, ok := m.pages[a]; !ok {
+				want = unix.ENOMEM
+			} else if !p.shared { // shared memory keeps what is in it
+				p.cell = new(byte)
+				m.pages[a] = p
+			}
+		}
+		if e != want {
+			m.bad("madvise: %v, want %v", e, want)
+		}
+	case 5:
+		m.mremap(start, length)
+	default:
+		m.access()
+	}
+}
+
+// mremap moves one page to a fixed place: ranges of one mapping are what it
+// takes, and a page always is.
+func (m *spaceModel) mremap(from, _ uint64) {
+	to, _ := m.span()
+	p, ok := m.pages[from]
+	v, e := m.do(unix.SYS_MREMAP, from, arch.PageSize, arch.PageSize, unix.MREMAP_MAYMOVE|unix.MREMAP_FIXED, to)
+	switch {
+	case !ok:
+		if e != unix.EFAULT {
+			m.bad("mremap of a hole: %v", e)
+		}
+	case from == to:
+		if e != unix.EINVAL {
+			m.bad("mremap to itself: %v", e)
+		}
+	default:
+		if e != 0 || uint64(v) != to {
+			m.bad("mremap: %#x, %v", v, e)
+		}
+		delete(m.pages, from)
+		m.pages[to] = p
+	}
+}
+
+// access reads or writes a byte as guest code would: through a fault.
+func (m *spaceModel) access() {
+	at, _ := m.span()
+	p, ok := m.pages[at]
+	write := m.rnd.IntN(2) == 0
+	acc, need := arch.Read, uint64(unix.PROT_READ)
+	if write {
+		acc, need = arch.Write, unix.PROT_WRITE
+	}
+	sig, code := m.task.space.fault(arch.Fault{Addr: arch.Addr(at), Access: acc, Page: true})
+	m.log = append(m.log, fmt.Sprintf("%v %#x: signal %d", acc, at, sig))
+	switch {
+	case !ok:
+		if sig != int(unix.SIGSEGV) || code != abi.SEGV_MAPERR {
+			m.bad("access to a hole: signal %d, code %d", sig, code)
+		}
+	case p.prot&need == 0:
+		if sig != int(unix.SIGSEGV) || code != abi.SEGV_ACCERR {
+			m.bad("access without the right: signal %d, code %d", sig, code)
+		}
+	case sig != 0:
+		m.bad("access: signal %d", sig)
+	case write:
+		*p.cell = byte(m.rnd.Uint32())
+		e := m.task.space.table().Lookup(arch.Addr(at))
+		if !e.Present() || e.Host()&arch.Write == 0 {
+			m.bad("after the fault the host may not write: %v", e)
+		}
+		m.task.k.mem.Bytes(e.PFN())[0] = *p.cell
+	default:
+		e := m.task.space.table().Lookup(arch.Addr(at))
+		if !e.Present() || e.Host()&arch.Read == 0 {
+			m.bad("after the fault the host may not read: %v", e)
+		}
+		if got := m.task.k.mem.Bytes(e.PFN())[0]; got != *p.cell {
+			m.bad("byte at %#x is %#x, want %#x", at, got, *p.cell)
+		}
+	}
+}
+
+// check compares the VMAs with the model, and the table with the VMAs.
+func (m *spaceModel) check() {
+	s := m.task.space
+	seen := 0
+	last := arch.Addr(0)
+	s.vmas.tree.Scan(func(start arch.Addr, v *vma) bool {
+		if v.start != start || v.start >= v.end || v.start < last || v.start.PageOffset() != 0 || v.end.PageOffset() != 0 {
+			m.bad("VMA %#x-%#x at %#x after %#x", v.start, v.end, start, last)
+		}
+		last = v.end
+		for _, a := range pagesOf(uint64(v.start), uint64(v.end-v.start)) {
+			p, ok := m.pages[a]
+			if !ok || uint64(v.acc) != p.prot || (v.shared != nil) != p.shared {
+				m.bad("page %#x: VMA %v, want %+v (%v)", a, v.acc, p, ok)
+			}
+			seen++
+		}
+		return true
+	})
+	if seen != len(m.pages) {
+		m.bad("VMAs have %d pages, want %d", seen, len(m.pages))
+	}
+}
+
+// Random mapping calls and accesses, in a process and its forked children,
+// against a plain model of every page.
+func TestSpaceAgainstModel(t *testing.T) {
+	for seed := range uint64(6) {
+		k, _ := newBareKernel(t, 8<<20)
+		parent := newBareTask(t, k)
+		m := &spaceModel{T: t, rnd: rand.New(rand.NewPCG(seed, 4)), task: parent, base: 0x10_0000_0000 - 20*arch.PageSize, pages: map[uint64]modelPage{}}
+		models := []*spaceModel{m}
+		for i := range 3000 {
+			m := models[m.rnd.IntN(len(models))]
+			m.step()
+			if i%8 == 0 {
+				m.check()
+			}
+			if i%600 == 599 && len(models) < 4 {
+				child := &spaceModel{T: t, rnd: m.rnd, task: newBareTask(t, k), base: m.base, pages: map[uint64]modelPage{}}
+				if err := m.task.space.copyTo(child.task.space); err != nil {
+					t.Fatal(err)
+				}
+				for a, p := range m.pages {
+					if !p.shared {
+						c := *p.cell
+						p.cell = &c
+					}
+					child.pages[a] = p
+				}
+				models = append(models, child)
+			}
+		}
+		// One process ends before the others.
+		k.exit(models[len(models)-1].task, 0)
+		for _, m := range models[:len(models)-1] {
+			for range 100 {
+				m.access()
+			}
+			m.check()
+		}
+	}
+}
+
+// MADV_DONTNEED once stopped at the first hole, after the mapping behind it.
+func TestMadviseGoesOnBehindAHole(t *testing.T) {
+	k, _ := newBareKernel(t, 1<<20)
+	task := newBareTask(t, k)
+	at := task.anon(t, 6)
+	task.poke(t, at, bytes.Repeat([]byte{7}, 6*arch.PageSize))
+	for _, hole := range []uint64{1, 3} {
+		task.must(t, unix.SYS_MUNMAP, at+hole*arch.PageSize, arch.PageSize)
+	}
+	if _, e := task.do(unix.SYS_MADVISE, at, 6*arch.PageSize, unix.MADV_DONTNEED); e != unix.ENOMEM {
+		t.Errorf("madvise over holes: %v", e)
+	}
+	for _, page := range []uint64{0, 2, 4, 5} {
+		if b := task.peek(t, at+page*arch.PageSize, 1); b[0] != 0 {
+			t.Errorf("page %d is still there", page)
+		}
+	}
+}
