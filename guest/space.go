@@ -322,8 +322,15 @@ func (s *Space) growStack(a arch.Addr) *vma {
 	if list := s.vmas.in(start-min(start, stackGap), start); len(list) > 0 {
 		return nil
 	}
+	grow := uint64(v.start - start)
+	if v.file != nil && grow > v.offset {
+		return nil // there is nothing before the start of a file
+	}
 	s.vmas.delete(v)
 	v.start = start
+	if v.file != nil {
+		v.offset -= grow
+	}
 	s.vmas.put(v)
 	return v
 }

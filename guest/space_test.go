@@ -263,3 +263,33 @@ func TestMadviseGoesOnBehindAHole(t *testing.T) {
 		}
 	}
 }
+
+// A mapping that grows down once showed other parts of its file or object after
+// it had grown.
+func TestGrowingDownKeepsTheContent(t *testing.T) {
+	k, _ := newBareKernel(t, 8<<20)
+	task := newBareTask(t, k)
+	if _, e := task.do(unix.SYS_MMAP, 0, arch.PageSize, unix.PROT_READ, unix.MAP_SHARED|unix.MAP_ANONYMOUS|unix.MAP_GROWSDOWN, ^uint64(0), 0); e != unix.EINVAL {
+		t.Errorf("shared memory that grows down: %v", e)
+	}
+	content := make([]byte, 8*arch.PageSize)
+	for i := range content {
+		content[i] = byte(i / arch.PageSize)
+	}
+	fd := tmpFile(t, task, content)
+	const top = 0x2000_0000
+	at := uint64(task.must(t, unix.SYS_MMAP, top-2*arch.PageSize, 2*arch.PageSize, unix.PROT_READ|unix.PROT_WRITE,
+		unix.MAP_PRIVATE|unix.MAP_GROWSDOWN|unix.MAP_FIXED, fd, 4*arch.PageSize))
+	if got := task.peek(t, at-1, 1); got[0] != 3 {
+		t.Errorf("the page below shows page %d of the file, want 3", got[0])
+	}
+	for i, want := range []byte{4, 5} {
+		if got := task.peek(t, at+uint64(i)*arch.PageSize, 1); got[0] != want {
+			t.Errorf("page %d shows page %d of the file, want %d", i, got[0], want)
+		}
+	}
+	// The file has no more than four pages below.
+	if e := task.copyIn(arch.Addr(at-6*arch.PageSize), make([]byte, 1)); e != unix.EFAULT {
+		t.Errorf("growing past the start of the file: %v", e)
+	}
+}

@@ -121,7 +121,9 @@ func (t *Task) mapContent(r *mapRequest, flags, fd int, offset uint64) unix.Errn
 	default:
 		return unix.EINVAL
 	}
-	r.v.growsDown = flags&unix.MAP_GROWSDOWN != 0
+	if r.v.growsDown = flags&unix.MAP_GROWSDOWN != 0; r.v.growsDown && shared {
+		return unix.EINVAL
+	}
 	if flags&unix.MAP_ANONYMOUS != 0 {
 		// What can never be there is refused at once, as Linux does by
 		// default (vm.overcommit_memory 0).
