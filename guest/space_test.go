@@ -293,3 +293,23 @@ func TestGrowingDownKeepsTheContent(t *testing.T) {
 		t.Errorf("growing past the start of the file: %v", e)
 	}
 }
+
+// Mappings cost the monitor memory, and a guest could once have any number.
+func TestMappingsAreLimited(t *testing.T) {
+	k, _ := newBareKernel(t, 1<<20)
+	task := newBareTask(t, k)
+	at := uint64(task.must(t, unix.SYS_MMAP, 0, 1<<40, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS, ^uint64(0), 0))
+	var e unix.Errno
+	for i := uint64(0); i < 2*maxVMAs && e == 0; i++ {
+		_, e = task.do(unix.SYS_MPROTECT, at+2*i*arch.PageSize, arch.PageSize, unix.PROT_READ)
+	}
+	if n := task.space.vmas.tree.Len(); e != unix.ENOMEM || n > maxVMAs+2 {
+		t.Errorf("%d mappings, %v", n, e)
+	}
+	if _, e := task.do(unix.SYS_MMAP, 0, arch.PageSize, unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS, ^uint64(0), 0); e != unix.ENOMEM {
+		t.Errorf("one more mapping: %v", e)
+	}
+	// Taking all away works, also at the limit.
+	task.must(t, unix.SYS_MUNMAP, at, 1<<40)
+	task.anon(t, 1)
+}

@@ -83,6 +83,9 @@ func sysMmap(t *Task, a args) (int64, unix.Errno) {
 	case !ok || size > s.mm.End() || offset > math.MaxInt64-uint64(size):
 		return 0, unix.ENOMEM
 	}
+	if s.vmas.full() {
+		return 0, unix.ENOMEM
+	}
 	r := mapRequest{addr: addr.PageDown(), length: uint64(size), acc: access(prot)}
 	if flags&(unix.MAP_FIXED|unix.MAP_FIXED_NOREPLACE) != 0 {
 		_, end, ok := s.pageRange(addr, length)
@@ -188,6 +191,9 @@ func sysMunmap(t *Task, a args) (int64, unix.Errno) {
 	if !ok || start == end {
 		return 0, unix.EINVAL
 	}
+	if !t.space.vmas.roomFor(start, end) {
+		return 0, unix.ENOMEM
+	}
 	t.space.unmap(start, end)
 	return 0, 0
 }
@@ -203,6 +209,9 @@ func sysMprotect(t *Task, a args) (int64, unix.Errno) {
 	}
 	if start == end {
 		return 0, 0
+	}
+	if !s.vmas.roomFor(start, end) {
+		return 0, unix.ENOMEM
 	}
 	acc := access(a[2])
 	// As Linux does, change what is there up to the first hole.
@@ -237,7 +246,7 @@ func sysBrk(t *Task, a args) (int64, unix.Errno) {
 	}
 	switch {
 	case end > old:
-		if len(s.vmas.in(old, end)) > 0 || uint64(end-s.brkStart) > uint64(s.k.mem.Stats().Total)*arch.PageSize {
+		if s.vmas.full() || len(s.vmas.in(old, end)) > 0 || uint64(end-s.brkStart) > uint64(s.k.mem.Stats().Total)*arch.PageSize {
 			return int64(s.brk), 0
 		}
 		r := mapRequest{addr: old, length: uint64(end - old), acc: arch.Read | arch.Write, fixed: true}
@@ -333,7 +342,8 @@ func sysMremap(t *Task, a args) (int64, unix.Errno) {
 		flags&unix.MREMAP_FIXED != 0 && flags&unix.MREMAP_MAYMOVE == 0 {
 		return 0, unix.EINVAL
 	}
-	if size > s.mm.End() {
+	// A move may split what it comes from and what it goes to.
+	if size > s.mm.End() || s.vmas.tree.Len() > maxVMAs-4 {
 		return 0, unix.ENOMEM
 	}
 	v := s.vmas.at(oldStart)

@@ -144,6 +144,26 @@ func (m *vmas) in(start, end arch.Addr) []*vma {
 	return list
 }
 
+// maxVMAs is how many a space may have: Linux's default (vm.max_map_count). Each
+// costs the monitor memory that no limit on guest memory counts.
+const maxVMAs = 65530
+
+// full says that there may be no more VMAs.
+func (m *vmas) full() bool { return m.tree.Len() >= maxVMAs }
+
+// roomFor says that the splits that isolate would make keep within the limit.
+func (m *vmas) roomFor(start, end arch.Addr) bool {
+	if !m.full() {
+		return true
+	}
+	for _, a := range []arch.Addr{start, end} {
+		if v := m.at(a); v != nil && v.start < a {
+			return false
+		}
+	}
+	return true
+}
+
 func (m *vmas) put(v *vma)    { m.tree.Set(v.start, v) }
 func (m *vmas) delete(v *vma) { m.tree.Delete(v.start) }
 
