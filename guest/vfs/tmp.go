@@ -11,6 +11,7 @@ type Tmp struct {
 	dev     uint64
 	limit   int64 // bytes of file content
 	used    int64
+	names   int64 // entries of all directories
 	nextIno uint64
 	root    *tmpNode
 }
@@ -23,6 +24,13 @@ func NewTmp(id uint64, limit int64) *Tmp {
 	t.root.nlink, t.root.parent = 2, t.root
 	return t
 }
+
+// minNames is how many names even the smallest tree may have.
+const minNames = 1024
+
+// full says that there may be no more names: one for every page that the tree
+// could hold (as Linux's tmpfs has inodes), since each costs memory, too.
+func (t *Tmp) full() bool { return t.names >= max(minNames, t.limit/tmpPage) }
 
 // Root is the tree's root directory.
 func (t *Tmp) Root() Node { return t.root }
@@ -121,6 +129,8 @@ func (n *tmpNode) checkNew(name string) error {
 		return unix.ENOENT // removed while somebody is in it
 	case n.kids[name] != nil:
 		return unix.EEXIST
+	case n.fs.full():
+		return unix.ENOSPC
 	}
 	return nil
 }
@@ -130,6 +140,7 @@ func (n *tmpNode) add(name string, kid *tmpNode) {
 	n.nextSeq++
 	n.kids[name] = e
 	n.order = append(n.order, e)
+	n.fs.names++
 	if kid.isDir() {
 		kid.parent = n
 		n.nlink++
@@ -140,6 +151,7 @@ func (n *tmpNode) add(name string, kid *tmpNode) {
 func (n *tmpNode) remove(name string) {
 	e := n.kids[name]
 	delete(n.kids, name)
+	n.fs.names--
 	i, _ := n.position(e.seq)
 	n.order = slices.Delete(n.order, i, i+1)
 	if e.node.isDir() {
