@@ -32,7 +32,7 @@ func randomRegs(r *rand.Rand, a *Arch) arch.Regs {
 func TestSignalFrameRoundTrip(t *testing.T) {
 	a := New()
 	rnd := rand.New(rand.NewPCG(1, 2))
-	for range 500 {
+	for range 120 {
 		before := randomRegs(rnd, a)
 		s := &arch.Signal{No: 10, Handler: 0x1234, Restorer: 0x5678, Mask: rnd.Uint64(),
 			AltBase: 0x2000_0000, AltSize: 0x10000, OnStack: rnd.IntN(2) == 0}
