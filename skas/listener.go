@@ -166,6 +166,7 @@ func (l *listener) answer(x *MM) {
 	c := l.request(x)
 	reason := l.guard.Check(c, x.table)
 	x.mon.stats.notified.Add(1)
+	x.forward.calls++
 	l.reply = abi.SeccompNotifResp{ID: l.call.ID}
 	if reason == "" {
 		l.reply.Flags = unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE

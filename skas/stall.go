@@ -60,8 +60,12 @@ func hostNow() time.Duration { return timer.Monotonic().Now() }
 // forward is the tick that a running stub was sent and has not reported.
 type forward struct {
 	pending bool
-	ticks   int           // since then
 	cpu     time.Duration // the stub's CPU time at that moment
+	calls   int           // that the listener has answered since
+	// asleep is set if the last look found the stub asleep, with asleepAt of
+	// CPU time.
+	asleep   bool
+	asleepAt time.Duration
 }
 
 // nextLook is when a wait has to look at its stub, in the monotonic clock's
@@ -102,24 +106,21 @@ func (x *MM) look(v *VCPU) error {
 			return err
 		}
 	}
-	due := v == nil
-	if v != nil {
-		due = v.tick.Expired(hostNow()) > 0 || v.mon.hz == 0
-	}
-	if !due {
+	// Guest code without ticks may compute for as long as it likes; a batch
+	// that the stub runs on its own may not.
+	if v != nil && v.tick.Expired(hostNow()) == 0 {
 		return nil
 	}
 	f := &x.forward
 	if f.pending {
-		f.ticks++
-		return x.judge()
+		return x.judge(v)
 	}
 	cpu := x.cpuTime()
 	if x.starved.is && cpu-x.starved.cpu < starvedLimit {
 		return nil
 	}
 	*f = forward{pending: true, cpu: cpu}
-	if v != nil && v.mon.hz > 0 {
+	if v != nil {
 		v.mon.stats.ticksForwarded.Add(1)
 		v.watch.forwarded(x)
 		x.signal(unix.SIGALRM)
@@ -130,16 +131,42 @@ func (x *MM) look(v *VCPU) error {
 // judge kills a stub that has not reported the tick forwarded to it, or, in a
 // batch of its own, has not reported at all, if the policy takes that for
 // proof of bad will.
-func (x *MM) judge() error {
+func (x *MM) judge(v *VCPU) error {
 	switch x.mon.stall {
 	case StallTick:
 		return x.stalled("a tick was not reported by the next one")
 	case StallCPU:
-		if used := x.cpuTime() - x.forward.cpu; used > x.mon.stallLimit(x.queue.Entries()) {
+		f, cpu := &x.forward, x.cpuTime()
+		if used := cpu - f.cpu; used > x.mon.stallLimit(x.queue.Entries()) {
 			return x.stalled("%v of CPU time used without reporting a tick", used)
 		}
+		// In a batch signals are masked, and one more call may have been
+		// under way.
+		if f.calls > len(x.queue.Entries())+1 {
+			return x.stalled("%d calls made without reporting a tick", f.calls)
+		}
+		// Sleep takes no CPU time. A stub that owes a report has nothing to
+		// sleep for: what it asks the monitor for has just been answered.
+		asleep := x.asleep(v)
+		if asleep && f.asleep && cpu == f.asleepAt {
+			return x.stalled("asleep without reporting a tick")
+		}
+		f.asleep, f.asleepAt = asleep, cpu
 	}
 	return nil
+}
+
+// asleep reports whether the stub sleeps in a system call of its own choice.
+// While guest code may run, that is so only if it has blocked the tick's signal:
+// otherwise that wakes it, if not at once.
+func (x *MM) asleep(v *VCPU) bool {
+	x.procMu.Lock()
+	defer x.procMu.Unlock()
+	if x.reaped {
+		return false
+	}
+	sleeps, blocked, err := sys.Sleeps(x.proc.PID)
+	return err == nil && sleeps && (v == nil || blocked&(1<<(unix.SIGALRM-1)) != 0)
 }
 
 // stallLimit is the CPU time that a stub may use behind a forwarded tick: two

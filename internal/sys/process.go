@@ -1,6 +1,10 @@
 package sys
 
 import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
 	"time"
 	"unsafe"
 
@@ -78,3 +82,24 @@ func ProcessCPU(pid int) (time.Duration, error) {
 
 // Yield lets another thread of this CPU run.
 func Yield() { unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
+
+// Sleeps reports whether a process of one thread sleeps in an interruptible
+// system call, and which signals it blocks, as a mask (proc_pid_status(5)).
+func Sleeps(pid int) (sleeps bool, blocked uint64, err error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return false, 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		name, value, _ := strings.Cut(line, ":")
+		switch value = strings.TrimSpace(value); name {
+		case "State":
+			sleeps = strings.HasPrefix(value, "S")
+		case "SigBlk":
+			if blocked, err = strconv.ParseUint(value, 16, 64); err != nil {
+				return false, 0, fmt.Errorf("/proc/%d/status: %w", pid, err)
+			}
+		}
+	}
+	return sleeps, blocked, nil
+}
