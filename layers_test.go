@@ -24,7 +24,7 @@ const module = "goskas"
 // imports only from layers below its own.
 var layers = [][]string{
 	{"cmd/skas", "examples/hello", "realuml/get"},
-	{"bench", "realuml", "guest/toy", "internal/testguest"},
+	{"bench", "containment", "realuml", "guest/toy", "internal/testguest"},
 	{"guest"},
 	{"guest/loader", "guest/strace", "guest/vfs"},
 	{"guest/wait"},
@@ -43,6 +43,7 @@ var testOnly = []string{"internal/testkit", "internal/testguest"}
 var cpuUsers = map[string]map[string]string{
 	"arch/amd64": {
 		"cmd/skas":           "hands the list of CPUs to the guest",
+		"containment":        "plays the kernel to programs that it assembles",
 		"examples/hello":     "is a command of its own",
 		"internal/testguest": "is imported by tests only",
 	},
@@ -52,6 +53,7 @@ var cpuUsers = map[string]map[string]string{
 		"program":        "builds amd64 programs",
 		"guest/toy":      "is a set of amd64 programs",
 		"bench":          "measures amd64 programs",
+		"containment":    "assembles misbehaving programs",
 		"realuml":        "runs amd64 programs under real User Mode Linux",
 	},
 }

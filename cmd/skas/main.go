@@ -78,6 +78,6 @@ their system calls, page faults and timer ticks itself.`,
 			return c.Help()
 		},
 	}
-	root.AddCommand(newRun(), newBoot(), newCheck(), newStub(), newBench(), newDiff(), newVersion())
+	root.AddCommand(newRun(), newBoot(), newCheck(), newStub(), newBench(), newContainment(), newDiff(), newVersion())
 	return root
 }

@@ -115,3 +115,26 @@ func TestGolden(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+func TestGoldenSection(t *testing.T) {
+	defer func(was bool) { *update = was }(*update)
+	*update = false
+	path := filepath.Join(t.TempDir(), "text")
+	if err := os.WriteFile(path, []byte("one\n<!-- x -->\ntwo\n<!-- end of x -->\nthree\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	section := func(name, got string) string {
+		return run(func(t testing.TB) { GoldenSection(t, path, name, got) })
+	}
+	got := []string{section("y", ""), section("x", "two\n"), section("x", "2\n")}
+	*update = true
+	got = append(got, section("x", "2\n"))
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(got[0], "fatal: ") || got[1] != "" || !strings.HasPrefix(got[2], "error: ") || got[3] != "" ||
+		string(text) != "one\n<!-- x -->\n2\n<!-- end of x -->\nthree\n" {
+		t.Errorf("%q, then %q", got, text)
+	}
+}

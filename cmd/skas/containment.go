@@ -1,0 +1,114 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"regexp"
+	"strings"
+	"time"
+
+	"goskas/containment"
+	"goskas/guard"
+	"goskas/skas"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+func newContainment() *cobra.Command {
+	var guards []string
+	var pattern, stall string
+	var json, markdown, trace bool
+	c := &cobra.Command{
+		Use:   "containment",
+		Short: "try misbehaving guest programs against the guards",
+		Long: `Run the containment suite: each case is a guest program that breaks out of its
+stub's rules, in a real stub, with secrets planted where it has no business. The
+table says what became of each under each guard:
+
+  breached  a witness shows it: a secret was read, a byte changed, a run hung
+  denied    nothing of that, and the stub goes on
+  killed    nothing of that, and the stub is dead
+
+The exit status is 1 if a result is not the expected one.`,
+		Example: `  skas containment
+  skas containment --guard validate --case '^map-' --trace`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if markdown {
+				_, err := io.WriteString(c.OutOrStdout(), containment.Markdown(guards))
+				return err
+			}
+			o, err := containmentOptions(guards, pattern, stall)
+			if err != nil {
+				return &exitError{exitUsage, err}
+			}
+			if trace {
+				o.Trace = c.ErrOrStderr()
+			}
+			o.Progress = containmentProgress(c.ErrOrStderr(), trace)
+			m := containment.Run(o)
+			print := m.Write
+			if json {
+				print = m.WriteJSON
+			}
+			if err := print(c.OutOrStdout()); err != nil {
+				return &exitError{exitSelf, err}
+			}
+			if !m.OK() {
+				return &exitError{status: 1}
+			}
+			return nil
+		},
+	}
+	f := c.Flags()
+	f.StringSliceVar(&guards, "guard", containment.Guards(), "guards to try, separated by commas")
+	f.StringVar(&pattern, "case", "", "cases to try: a regular expression that their names match")
+	f.StringVar(&stall, "stall", skas.StallDefault.String(), "what monitors do about a stub that does not report a tick: "+strings.Join(skas.Stalls(), ", ")+"; the expectations are for the default")
+	f.BoolVar(&json, "json", false, "print JSON")
+	f.BoolVar(&markdown, "markdown", false, "print the expectations as Markdown, and run nothing")
+	f.BoolVar(&trace, "trace", false, "print the programs' events to standard error")
+	c.MarkFlagsMutuallyExclusive("json", "markdown")
+	must(c.RegisterFlagCompletionFunc("guard", cobra.FixedCompletions(guard.Names(), cobra.ShellCompDirectiveNoFileComp)))
+	must(c.RegisterFlagCompletionFunc("stall", cobra.FixedCompletions(skas.Stalls(), cobra.ShellCompDirectiveNoFileComp)))
+	return c
+}
+
+func containmentOptions(guards []string, pattern, stall string) (o containment.Options, err error) {
+	for _, name := range guards {
+		g, err := guard.Parse(name)
+		if err != nil {
+			return o, fmt.Errorf("--guard: %v", err)
+		}
+		o.Guards = append(o.Guards, g)
+	}
+	if o.Stall, err = skas.ParseStall(stall); err != nil {
+		return o, fmt.Errorf("--stall: %v", err)
+	}
+	match, err := regexp.Compile(pattern)
+	if err != nil {
+		return o, fmt.Errorf("--case: %v", err)
+	}
+	o.Match = match.MatchString
+	for _, c := range containment.Cases() {
+		if o.Match(c.Name) {
+			return o, nil
+		}
+	}
+	return o, fmt.Errorf("--case %s: no case has such a name; --markdown lists them", pattern)
+}
+
+// containmentProgress shows a terminal what is being tried, and a trace what has
+// been.
+func containmentProgress(w io.Writer, trace bool) func(containment.Result) {
+	terminal := false
+	if f, ok := w.(interface{ Fd() uintptr }); ok {
+		terminal = term.IsTerminal(int(f.Fd()))
+	}
+	if !terminal && !trace {
+		return nil
+	}
+	return func(r containment.Result) {
+		fmt.Fprintf(w, "%s under %s: %s in %v: %s%s\n", r.Case, r.Guard, r.Verdict, r.Elapsed.Round(time.Millisecond), r.Why, r.Err)
+	}
+}
