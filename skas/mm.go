@@ -208,11 +208,11 @@ func (x *MM) died(status sys.Status) {
 	x.procMu.Lock()
 	x.reaped, x.status = true, status
 	x.procMu.Unlock()
+	x.mon.stats.stubDeaths.Add(1) // before anybody can know
 	x.dead.Store(true)
 	w := x.link.word()
 	w.Set(stubabi.InKern)
 	sys.FutexWake(w.Addr(), 1)
-	x.mon.stats.stubDeaths.Add(1)
 	x.release()
 }
 
