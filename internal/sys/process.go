@@ -1,10 +1,8 @@
 package sys
 
 import (
-	"fmt"
-	"os"
+	"errors"
 	"strconv"
-	"strings"
 	"time"
 	"unsafe"
 
@@ -84,22 +82,45 @@ func ProcessCPU(pid int) (time.Duration, error) {
 func Yield() { unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
 
 // Sleeps reports whether a process of one thread sleeps in an interruptible
-// system call, and which signals it blocks, as a mask (proc_pid_status(5)).
+// system call, and which signals it blocks, as a mask (proc_pid_status(5)). It
+// allocates nothing.
 func Sleeps(pid int) (sleeps bool, blocked uint64, err error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return false, 0, err
+	var path [32]byte // "/proc/PID/status", with its NUL
+	_ = append(strconv.AppendInt(append(path[:0], "/proc/"...), int64(pid), 10), "/status"...)
+	at := unix.AT_FDCWD
+	fd, _, errno := unix.Syscall6(unix.SYS_OPENAT, uintptr(at), uintptr(unsafe.Pointer(&path[0])), unix.O_RDONLY|unix.O_CLOEXEC, 0, 0, 0)
+	if errno != 0 {
+		return false, 0, errno
 	}
-	for line := range strings.Lines(string(text)) {
-		name, value, _ := strings.Cut(line, ":")
-		switch value = strings.TrimSpace(value); name {
-		case "State":
-			sleeps = strings.HasPrefix(value, "S")
-		case "SigBlk":
-			if blocked, err = strconv.ParseUint(value, 16, 64); err != nil {
-				return false, 0, fmt.Errorf("/proc/%d/status: %w", pid, err)
-			}
+	defer unix.Close(int(fd))
+	var text [2048]byte
+	n, _, errno := unix.Syscall(unix.SYS_READ, fd, uintptr(unsafe.Pointer(&text[0])), uintptr(len(text)))
+	if errno != 0 {
+		return false, 0, errno
+	}
+	state, ok := statusField(text[:n], "\nState:\t")
+	mask, ok2 := statusField(text[:n], "\nSigBlk:\t")
+	if !ok || !ok2 || len(mask) < 16 {
+		return false, 0, errStatus
+	}
+	for _, c := range mask[:16] {
+		digit := uint64(c - '0')
+		if c >= 'a' {
+			digit = uint64(c-'a') + 10
+		}
+		blocked = blocked<<4 | digit
+	}
+	return state[0] == 'S', blocked, nil
+}
+
+var errStatus = errors.New("/proc/PID/status lacks State or SigBlk")
+
+// statusField is what stands behind a name.
+func statusField(text []byte, name string) ([]byte, bool) {
+	for i := 0; i+len(name) < len(text); i++ {
+		if string(text[i:i+len(name)]) == name {
+			return text[i+len(name):], true
 		}
 	}
-	return sleeps, blocked, nil
+	return nil, false
 }
