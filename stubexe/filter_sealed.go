@@ -44,7 +44,7 @@ var sealedSites = []site{
 	{"mmap", unix.SYS_MMAP, func(b *bpf.Builder, l arch.StubLayout, deny string) {
 		sealedRange(b, deny)
 		b.JumpBelow(bpf.Arg(2), (unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC)+1, bpf.Next, deny)
-		b.JumpEqual(bpf.Arg(3), unix.MAP_SHARED|unix.MAP_FIXED, bpf.Next, deny)
+		b.JumpEqual(bpf.Arg(3), stubabi.SealedMapFlags, bpf.Next, deny)
 		b.JumpEqual(bpf.Arg(4), stubabi.SealedMemFD, bpf.Next, deny)
 	}},
 	{"munmap", unix.SYS_MUNMAP, func(b *bpf.Builder, l arch.StubLayout, deny string) {

@@ -189,7 +189,7 @@ func (e *sealedCode) emitBatch() {
 	e.Jcc(asm.NE, "munmap")
 
 	e.Mov(4, asm.RDX, asm.Ptr(asm.RCX, stubabi.OffSealedProt))
-	e.Mov(4, asm.R10, asm.Imm(unix.MAP_SHARED|unix.MAP_FIXED))
+	e.Mov(4, asm.R10, asm.Imm(stubabi.SealedMapFlags))
 	e.Mov(4, asm.R8, asm.Imm(stubabi.SealedMemFD))
 	e.Mov(8, asm.R9, asm.Ptr(asm.RCX, stubabi.OffSealedOffset))
 	e.site("mmap", unix.SYS_MMAP)

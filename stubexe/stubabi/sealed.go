@@ -18,6 +18,12 @@ const MaxSealedEntries = (PageSize - OffControlEntries) / SealedEntrySize
 // Guest space ends farther below the stub's pages than that.
 const MaxSealedLength = 1 << 30
 
+// SealedMapFlags are the flags of every mmap of a sealed stub: MAP_SHARED,
+// MAP_FIXED and MAP_POPULATE (asm-generic/mman-common.h). What the monitor maps
+// is about to be used: with its pages in place the guest takes no second fault,
+// in the host kernel, for what it has just faulted on. UML does not populate.
+const SealedMapFlags = 0x01 | 0x10 | 0x8000
+
 // SealedEntry is one call that the stub may make. Writer: the monitor.
 type SealedEntry struct {
 	_      structs.HostLayout
