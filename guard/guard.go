@@ -11,7 +11,7 @@ import (
 )
 
 // Guard is one answer to the question who decides whether a mapping call of a
-// stub is legitimate. The zero value decides nothing, like None.
+// stub is legitimate. The zero value stands for Default.
 type Guard struct {
 	name string
 	// Sealed: stubs that run the sealed code under the sealed filter.
@@ -47,12 +47,18 @@ type Pages interface {
 	Grants(a arch.Addr, pfn physmem.PFN, acc arch.Access) bool
 }
 
-func (g Guard) String() string {
+func (g Guard) String() string { return g.Chosen().name }
+
+// Chosen is g, or the default if g is the zero value.
+func (g Guard) Chosen() Guard {
 	if g.name == "" {
-		return None.name
+		return Sealed
 	}
-	return g.name
+	return g
 }
+
+// Default is the guard of those who do not choose.
+func Default() Guard { return Guard{}.Chosen() }
 
 // The guards.
 var (
@@ -76,9 +82,6 @@ var (
 	listening   = []probe.Feature{probe.UserNotif, probe.SeccompTSyncListener, probe.PidfdGetfd}
 	handingOver = []probe.Feature{probe.UserNotifSyncWakeUp}
 )
-
-// Default is the guard of those who do not choose.
-var Default = None
 
 // All lists the guards that can be chosen, from the weakest to the strongest.
 func All() []Guard { return []Guard{None, Notify, Validate, Sealed} }

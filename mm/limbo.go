@@ -18,7 +18,7 @@ type limbo struct {
 	on     bool
 	round  uint64
 	frames []heldFrame // in the order of their rounds
-	pages  []arch.Addr // that rounds without proof have changed or taken away
+	pages  []arch.Addr // at which rounds without proof have taken something away
 }
 
 // heldFrame is a reference that is given back when round is proved.
@@ -85,15 +85,15 @@ func (t *Table) begin() {
 	l.round++
 	for _, a := range l.pages {
 		leaf, i := t.leafFor(a), index(a, 0)
-		leaf.set(i, leaf.ptes[i]|pteNeedSync|pteHost)
+		leaf.set(i, leaf.ptes[i]|pteNeedSync|pteHost|pteStale)
 		t.mark(a, a+arch.PageSize)
 	}
 	l.pages = l.pages[:0]
 }
 
-// changed notes that this round changes what the host has at a.
-func (t *Table) changed(a arch.Addr, p PTE) {
-	if t.limbo.on && p&pteHost != 0 {
+// changed notes that this round takes something away from what the host has at a.
+func (t *Table) changed(a arch.Addr) {
+	if t.limbo.on {
 		t.limbo.pages = append(t.limbo.pages, a)
 	}
 }

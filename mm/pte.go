@@ -31,6 +31,9 @@ const (
 	// pteMoved: the host may have a mapping of the frame at the page where it
 	// was before a Move.
 	pteMoved
+	// pteStale: what the host may have here is more than, or other than, what
+	// the entry grants: the next Sync takes something away.
+	pteStale
 
 	pfnShift    = 12
 	accessShift = 1
@@ -77,6 +80,24 @@ func (p PTE) Host() arch.Access {
 		acc &^= arch.Write
 	}
 	return acc
+}
+
+// over is p in the place of old: what the host had for old is stale by then.
+func (p PTE) over(old PTE) PTE {
+	p &^= pteHost | pteStale
+	if old&pteHost != 0 {
+		p |= pteHost | pteStale
+	}
+	return p
+}
+
+// after is p, which was old, with what the host has of it: stale if p lets it
+// have less.
+func (p PTE) after(old PTE) PTE {
+	if old.Host()&^p.Host() != 0 {
+		p |= pteStale
+	}
+	return p
 }
 
 func (p PTE) withAccess(acc arch.Access) PTE { return p&^pteAccess | PTE(acc)<<accessShift }

@@ -59,16 +59,18 @@ func (t *Table) collect(steps []step) []step {
 		}
 		switch {
 		case p.Host() != 0:
-			t.changed(a, p)
+			if p&pteStale != 0 {
+				t.changed(a)
+			}
 			steps = append(steps, step{addr: a, pte: p})
-			l.set(i, p&^pteNeedSync|pteHost)
+			l.set(i, p&^(pteNeedSync|pteStale)|pteHost)
 			return true
 		case p&pteHost != 0:
-			t.changed(a, p)
+			t.changed(a)
 			steps = append(steps, step{addr: a, pte: p, unmap: true})
 		}
 		if p.Present() {
-			l.set(i, p&^(pteNeedSync|pteHost))
+			l.set(i, p&^(pteNeedSync|pteHost|pteStale))
 		} else {
 			l.set(i, 0)
 		}
@@ -88,7 +90,7 @@ func (t *Table) uncollect(steps []step) {
 	defer t.mu.Unlock()
 	for _, s := range steps {
 		l, i := t.leafFor(s.addr), index(s.addr, 0)
-		l.set(i, l.ptes[i]&^pteHost|s.pte&pteHost|pteNeedSync)
+		l.set(i, (l.ptes[i] | pteNeedSync).over(s.pte))
 		t.mark(s.addr, s.addr+arch.PageSize)
 	}
 }
@@ -99,7 +101,7 @@ func (t *Table) MarkAllNeedSync() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.each(0, t.end, func(a arch.Addr, l *leaf, i int) bool {
-		p := l.ptes[i] &^ pteHost
+		p := l.ptes[i] &^ (pteHost | pteStale)
 		if !p.Present() {
 			l.set(i, 0)
 			return true

@@ -122,7 +122,7 @@ func (t *Table) mapPage(a arch.Addr, p PTE) error {
 	}
 	l, i := t.leafFor(a), index(a, 0)
 	t.drop(l.ptes[i])
-	l.set(i, p|l.ptes[i]&pteHost)
+	l.set(i, p.over(l.ptes[i]))
 	t.pages++
 	t.mark(a, a+arch.PageSize)
 	return nil
@@ -155,7 +155,7 @@ func (t *Table) unmap(start, end arch.Addr) {
 			l.set(i, 0)
 			return true
 		}
-		l.set(i, pteNeedSync|pteHost)
+		l.set(i, pteNeedSync.over(p))
 		t.mark(a, a+arch.PageSize)
 		return true
 	})
@@ -177,7 +177,7 @@ func (t *Table) Protect(start, end arch.Addr, acc arch.Access) {
 			q |= pteDirty
 		}
 		if q.Host() != p.Host() {
-			q |= pteNeedSync
+			q = q.after(p) | pteNeedSync
 			t.mark(a, a+arch.PageSize)
 		}
 		l.set(i, q)
@@ -216,14 +216,14 @@ func (t *Table) share(dst *Table, start, end arch.Addr, cow PTE) error {
 		}
 		q := p | cow
 		if q.Host() != p.Host() {
-			q |= pteNeedSync
+			q = q.after(p) | pteNeedSync
 			t.mark(a, a+arch.PageSize)
 		}
 		l.set(i, q)
 		t.mem.Ref(p.PFN())
 		dl, di := dst.leafFor(a), index(a, 0)
 		dst.drop(dl.ptes[di])
-		dl.set(di, q&^(pteHost|pteMoved)|dl.ptes[di]&pteHost|pteNeedSync)
+		dl.set(di, (q&^pteMoved|pteNeedSync).over(dl.ptes[di]))
 		dst.pages++
 		dst.mark(a, a+arch.PageSize)
 		return true
@@ -251,7 +251,7 @@ func (t *Table) BreakCOW(a arch.Addr) error {
 		}
 		copy(t.mem.Bytes(pfn), t.mem.Bytes(p.PFN()))
 		t.release(*p)
-		*p = *p&(1<<pfnShift-1) | PTE(pfn)<<pfnShift
+		*p = (*p&(1<<pfnShift-1) | PTE(pfn)<<pfnShift).over(*p)
 	}
 	*p = *p&^pteCOW | pteYoung | pteDirty | pteNeedSync
 	t.mark(a, a+arch.PageSize)
@@ -297,7 +297,7 @@ func (t *Table) Move(from, to arch.Addr, length uint64) error {
 		}
 		l.set(i, 0)
 		if p&pteHost != 0 {
-			l.set(i, pteNeedSync|pteHost)
+			l.set(i, pteNeedSync.over(p))
 			t.mark(a, a+arch.PageSize)
 		}
 		b := to + (a - from)
@@ -305,7 +305,7 @@ func (t *Table) Move(from, to arch.Addr, length uint64) error {
 		if p&pteHost != 0 {
 			p |= pteMoved
 		}
-		dl.set(di, p&^pteHost|dl.ptes[di]&pteHost|pteNeedSync)
+		dl.set(di, (p | pteNeedSync).over(dl.ptes[di]))
 		t.mark(b, b+arch.PageSize)
 		return true
 	})

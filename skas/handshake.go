@@ -26,8 +26,10 @@ func (x *MM) wake(v *VCPU, alone bool) error {
 	// A wake-up that finds the stub in its wait proves that it runs the batch
 	// before any guest code. One that does not proves nothing: on one CPU the
 	// stub's own wake hands the CPU over before the stub waits.
+	x.mon.stats.wakes.Add(1)
 	if sys.FutexWake(w.Addr(), 1) != 1 {
 		x.proof = false
+		x.mon.stats.missed.Add(1)
 	}
 	if x.listener != nil {
 		return x.listener.serve(x, v)

@@ -19,7 +19,8 @@ type Config struct {
 	Arch   arch.Arch
 	// HZ is the tick rate of each vCPU; 0 means no ticks.
 	HZ int
-	// Guard decides which mapping calls of stubs are legitimate.
+	// Guard decides which mapping calls of stubs are legitimate; the zero
+	// value stands for guard.Default.
 	Guard guard.Guard
 	// Stall is what to do about stubs that do not report a tick.
 	Stall Stall
@@ -68,7 +69,7 @@ func New(cfg Config) (*Monitor, error) {
 		return nil, fmt.Errorf("skas: HZ %d is not between 0 and 1000", cfg.HZ)
 	}
 	m := &Monitor{mem: cfg.Memory, arch: cfg.Arch, hz: cfg.HZ, log: cfg.Log,
-		guard: cfg.Guard, stall: cfg.Stall, syncWake: !cfg.NoSyncWake, mms: make(map[*MM]struct{})}
+		guard: cfg.Guard.Chosen(), stall: cfg.Stall, syncWake: !cfg.NoSyncWake, mms: make(map[*MM]struct{})}
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
 	}

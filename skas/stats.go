@@ -21,6 +21,8 @@ type Stats struct {
 	Stalled        uint64 `json:"stalled"`     // of these, for a tick that they did not report
 	Notified       uint64 `json:"notified"`    // mapping calls that the listener answered
 	Denied         uint64 `json:"denied"`      // of these, with EPERM
+	Wakes          uint64 `json:"wakes"`       // of stubs
+	Missed         uint64 `json:"missed"`      // of these, that found the stub not yet in its wait
 	Proofs         uint64 `json:"proofs"`      // of revocation that were forced
 	ProofTries     uint64 `json:"proof_tries"` // batches that this took
 	Unproved       uint64 `json:"unproved"`    // that could not be had
@@ -42,6 +44,8 @@ type counters struct {
 	stalled        atomic.Uint64
 	notified       atomic.Uint64
 	denied         atomic.Uint64
+	wakes          atomic.Uint64
+	missed         atomic.Uint64
 	proofs         atomic.Uint64
 	proofTries     atomic.Uint64
 	unproved       atomic.Uint64
@@ -81,6 +85,7 @@ func (m *Monitor) Stats() Stats {
 		TicksForwarded: c.ticksForwarded.Load(),
 		StubStarts:     c.stubStarts.Load(), StubDeaths: c.stubDeaths.Load(),
 		Refused: c.refused.Load(), Stalled: c.stalled.Load(),
+		Wakes: c.wakes.Load(), Missed: c.missed.Load(),
 		Proofs: c.proofs.Load(), ProofTries: c.proofTries.Load(), Unproved: c.unproved.Load(), Held: held,
 		Notified: c.notified.Load(), Denied: c.denied.Load(), Switches: c.switches.Load(),
 		Batches: q.Batches, Flushes: q.Flushes, Entries: q.Entries, Merged: q.Merged, MaxBatch: q.MaxLen,

@@ -103,7 +103,7 @@ compared with it if both are measured.`,
 			return b.print(c.OutOrStdout(), r)
 		},
 	}
-	b.addFlags(c, guard.Default.String())
+	b.addFlags(c, guard.Default().String())
 	c.AddCommand(newBenchMmap())
 	return c
 }

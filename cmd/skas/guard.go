@@ -30,7 +30,7 @@ func defaultGuard() string {
 	if name := os.Getenv("SKAS_GUARD"); name != "" {
 		return name
 	}
-	return guard.Default.String()
+	return guard.Default().String()
 }
 
 // prober says why the host lacks a feature, or nil.

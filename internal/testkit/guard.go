@@ -14,7 +14,7 @@ func Guard(t testing.TB) guard.Guard {
 	t.Helper()
 	name := os.Getenv("SKAS_GUARD")
 	if name == "" {
-		return guard.Default
+		return guard.Default()
 	}
 	g, err := guard.Parse(name)
 	if err != nil {
