@@ -206,7 +206,7 @@ func TestValidateAllocatesNothing(t *testing.T) {
 }
 
 func TestGuards(t *testing.T) {
-	if got := (Guard{}).String(); got != "none" {
+	if got := (Guard{}).String(); got != Default().String() {
 		t.Errorf("the zero value is %q", got)
 	}
 	names := Names()

@@ -39,9 +39,9 @@ func TestChooseGuard(t *testing.T) {
 		{"no wake-up", "notify", false, without(probe.UserNotifSyncWakeUp), "notify", true, []string{"guard notify is slower than it could be: " + syncWake}},
 		{"none needs nothing", "none", false, unsure, "none", false, nil},
 		{"auto, all there", "auto", false, without(), guard.Names()[len(guard.Names())-1], false, []string{"is the strongest that works here"}},
-		{"auto, no listener", "auto", false, without(probe.PidfdGetfd), "none", false,
-			[]string{"guard none is the strongest that works here; validate does not: pidfd_getfd is not supported (needs Linux 5.6)"}},
-		{"auto, no wake-up", "auto", false, without(probe.UserNotifSyncWakeUp), "validate", true, []string{"guard validate is the strongest", syncWake}},
+		{"auto, no listener", "auto", false, without(probe.XSave, probe.PidfdGetfd), "none", false,
+			[]string{"guard none is the strongest that works here; sealed does not: XSAVE"}},
+		{"auto, no wake-up", "auto", false, without(probe.XSave, probe.UserNotifSyncWakeUp), "validate", true, []string{"guard validate is the strongest", syncWake}},
 		{"auto, who knows", "auto", false, unsure, "none", false, []string{"validate does not: it may rain; notify does not: it may rain"}},
 	} {
 		got, err := chooseGuard(c.flag, c.noSync, c.has)
