@@ -24,6 +24,8 @@ type machine struct {
 	*guest.Kernel
 	out  func() string
 	fill func(string) // gives standard input; "" closes it
+	// hostile: the guest does what a guard denies or stubs are killed for.
+	hostile bool
 }
 
 // boot makes a machine; its end is checked for what it did not give back.
@@ -69,6 +71,10 @@ func boot(t *testing.T, cfg guest.Config) *machine {
 	m.out = func() string {
 		if !closed {
 			inW.Close()
+		}
+		s := k.Stats().Skas
+		if !m.hostile && (s.Denied != 0 || s.Refused != 0) {
+			t.Errorf("%d mapping calls denied and %d stubs killed of a guest that did nothing wrong", s.Denied, s.Refused)
 		}
 		if err := k.Close(); err != nil {
 			t.Errorf("close: %v", err)

@@ -53,7 +53,7 @@ func OnHost(t testing.TB, files map[string][]byte, argv, env []string) Result {
 
 // InGuest runs argv[0], one of the files of the configuration, in their
 // directory, as process 1 of a guest of its own, which it takes apart again.
-// The console belongs to the result.
+// The console belongs to the result. No guard may find fault with the guest.
 func InGuest(t testing.TB, cfg guest.Config, argv, env []string) (Result, guest.Stats) {
 	t.Helper()
 	r, w, err := os.Pipe()
@@ -80,6 +80,9 @@ func InGuest(t testing.TB, cfg guest.Config, argv, env []string) (Result, guest.
 		t.Error(err)
 	}
 	stats := k.Stats()
+	if s := stats.Skas; s.Denied != 0 || s.Refused != 0 {
+		t.Errorf("%d mapping calls denied and %d stubs killed of a guest that did nothing wrong", s.Denied, s.Refused)
+	}
 	if err := k.Close(); err != nil {
 		t.Error(err)
 	}
