@@ -26,6 +26,9 @@ type machine struct {
 	fill func(string) // gives standard input; "" closes it
 	// hostile: the guest does what a guard denies or stubs are killed for.
 	hostile bool
+	// killed is how many stubs the test has killed. The monitor may notice by
+	// the stub's socket and take it for the stub's fault.
+	killed int
 }
 
 // boot makes a machine; its end is checked for what it did not give back.
@@ -73,7 +76,7 @@ func boot(t *testing.T, cfg guest.Config) *machine {
 			inW.Close()
 		}
 		s := k.Stats().Skas
-		if !m.hostile && (s.Denied != 0 || s.Refused != 0) {
+		if !m.hostile && (s.Denied != 0 || s.Refused > uint64(m.killed)) {
 			t.Errorf("%d mapping calls denied and %d stubs killed of a guest that did nothing wrong", s.Denied, s.Refused)
 		}
 		if err := k.Close(); err != nil {

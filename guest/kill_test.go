@@ -35,7 +35,6 @@ func TestGuestKilledStubTakesOnlyItsProcess(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := boot(t, guest.Config{CPUs: c.cpus})
-			var killed int
 			m.calm(t, func() {
 				before := m.Stats()
 				done := make(chan int)
@@ -49,19 +48,19 @@ func TestGuestKilledStubTakesOnlyItsProcess(t *testing.T) {
 						for p in $pids; do n=$((n+1)); wait $p; echo status $n $?; done`, c.work, workers))
 				}()
 				var status int
-				killed, status = killStubs(t, done)
+				m.killed, status = killStubs(t, done)
 				if status != 0 {
 					t.Errorf("the shell's status is %d", status)
 				}
-				if after := m.Stats(); after.StubDeaths-before.StubDeaths > uint64(killed) {
-					t.Errorf("%d stubs killed, %d deaths", killed, after.StubDeaths-before.StubDeaths)
+				if after := m.Stats(); after.StubDeaths-before.StubDeaths > uint64(m.killed) {
+					t.Errorf("%d stubs killed, %d deaths", m.killed, after.StubDeaths-before.StubDeaths)
 				}
 			})
 			if again := m.sh(t, "exit 7"); again != 7 {
 				t.Errorf("afterwards: status %d", again)
 			}
 			hit, fine := checkWorkers(t, m.out(), workers)
-			t.Logf("%d stubs killed, %d workers hit, %d fine", killed, hit, fine)
+			t.Logf("%d stubs killed, %d workers hit, %d fine", m.killed, hit, fine)
 			if hit == 0 || fine == 0 {
 				t.Errorf("%d workers hit, %d fine: the test shows nothing", hit, fine)
 			}
