@@ -67,6 +67,7 @@ func (l *listener) serve(x *MM, v *VCPU) error {
 			}
 			l.answer(x)
 			if l.is(e) {
+				x.advanced()
 				break
 			}
 		}
