@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"goskas/guest"
+	"goskas/internal/testkit"
 )
 
 // scripts run under busybox in the guest and on the host; both must say the
@@ -121,12 +122,14 @@ func onHost(t *testing.T, script, stdin string) result {
 }
 
 func TestGuestBusybox(t *testing.T) {
+	testkit.NoLeaks(t) // of all together: they run beside each other
 	cpus := 1
 	if testing.Short() { // as under the race detector, which likes company
 		cpus = 2
 	}
 	for _, s := range scripts {
 		t.Run(s.name, func(t *testing.T) {
+			t.Parallel() // many sleep
 			want := onHost(t, s.script, s.stdin)
 			got := sh(t, guest.Config{CPUs: cpus}, "W=/tmp; "+s.script, s.stdin)
 			if diff := cmp.Diff(want, got); diff != "" {

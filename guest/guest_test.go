@@ -35,6 +35,12 @@ type machine struct {
 func boot(t *testing.T, cfg guest.Config) *machine {
 	t.Helper()
 	testkit.NoLeaks(t)
+	return start(t, cfg)
+}
+
+// start is boot without that check, for machines that run beside each other.
+func start(t *testing.T, cfg guest.Config) *machine {
+	t.Helper()
 	cfg.Arch = amd64.New()
 	if cfg.Root == "" {
 		cfg.Root = "/"
@@ -89,14 +95,14 @@ func boot(t *testing.T, cfg guest.Config) *machine {
 	return m
 }
 
-// sh runs a shell script in a guest of its own.
+// sh runs a shell script in a guest of its own, possibly beside others.
 func sh(t *testing.T, cfg guest.Config, script, stdin string) result {
 	t.Helper()
 	var trace bytes.Buffer
 	if os.Getenv("GUEST_STRACE") != "" {
 		cfg.Strace = &trace
 	}
-	m := boot(t, cfg)
+	m := start(t, cfg)
 	m.fill(stdin)
 	m.fill("")
 	status := m.sh(t, script)

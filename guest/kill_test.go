@@ -26,11 +26,11 @@ func TestGuestKilledStubTakesOnlyItsProcess(t *testing.T) {
 		name, work string
 		cpus       int
 	}{
-		{"computing", `i=0; s=0; while [ $i -lt 10000 ]; do i=$((i+1)); s=$((s+i)); done; echo done $1 $s`, 1},
-		{"computing on 2 vCPUs", `i=0; s=0; while [ $i -lt 10000 ]; do i=$((i+1)); s=$((s+i)); done; echo done $1 $s`, 2},
+		{"computing", `i=0; s=0; while [ $i -lt 3000 ]; do i=$((i+1)); s=$((s+i)); done; echo done $1 $s`, 1},
+		{"computing on 2 vCPUs", `i=0; s=0; while [ $i -lt 3000 ]; do i=$((i+1)); s=$((s+i)); done; echo done $1 $s`, 2},
 		// A worker whose own child was hit says so.
-		{"forking", `i=0; s=0; while [ $i -lt 15 ]; do i=$((i+1)); s=$((s+i)); (exit 9); [ $? = 9 ] || exit 55; done; echo done $1 $s`, 2},
-		{"running programs", `i=0; s=0; while [ $i -lt 8 ]; do i=$((i+1)); s=$((s+i)); /bin/busybox true || exit 55; done; echo done $1 $s`, 2},
+		{"forking", `i=0; s=0; while [ $i -lt 8 ]; do i=$((i+1)); s=$((s+i)); (exit 9); [ $? = 9 ] || exit 55; done; echo done $1 $s`, 2},
+		{"running programs", `i=0; s=0; while [ $i -lt 4 ]; do i=$((i+1)); s=$((s+i)); /bin/busybox true || exit 55; done; echo done $1 $s`, 2},
 		{"asleep", `sleep 2; echo done $1 0`, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
