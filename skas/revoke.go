@@ -52,12 +52,15 @@ func (x *MM) revokeLocked() error {
 			x.mon.stats.proofs.Add(1)
 		}
 		x.mon.stats.proofTries.Add(1)
-		if err := x.queue.Flush(); err != nil {
-			return x.refuse("%v", err)
-		}
-		if x.proof {
-			x.table.Proved()
-			return nil
+		// A stub that was stopped from outside would keep us waiting.
+		if !x.suspended() {
+			if err := x.queue.Flush(); err != nil {
+				return x.refuse("%v", err)
+			}
+			if x.proof {
+				x.table.Proved()
+				return nil
+			}
 		}
 		// Let the stub, which has just reported, reach its wait.
 		if sys.Yield(); try > 0 {
@@ -80,4 +83,11 @@ func (m *Monitor) Reclaim() {
 		_ = x.revokeLocked()
 		x.turnstile.Unlock()
 	}
+}
+
+// suspended reports whether somebody on the host has stopped the stub.
+func (x *MM) suspended() bool {
+	x.procMu.Lock()
+	defer x.procMu.Unlock()
+	return !x.reaped && sys.Stopped(x.proc.PIDFD)
 }

@@ -185,8 +185,9 @@ func (l *sealedLink) take(r *report) error {
 	copy(r.mctx, l.on(l.stub.Sealed.MContext))
 	copy(r.info[:], l.on(l.stub.Sealed.Info))
 	l.arch.LoadFrame(r.mctx, &l.regs)
-	if pc := l.arch.PC(&l.regs); pc >= l.end() {
-		return fmt.Errorf("signal %d with the instruction pointer at %#x, in the stub's part of the address space", r.signal, uint64(pc))
+	// Anywhere else above guest space there is nothing that could run.
+	if pc := l.arch.PC(&l.regs); pc-l.lay.Code < arch.PageSize {
+		return fmt.Errorf("signal %d with the instruction pointer at %#x, in the stub's code", r.signal, uint64(pc))
 	}
 	if l.stub.Sealed.Bases {
 		l.fs, l.gs = d.FSBase, d.GSBase

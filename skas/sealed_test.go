@@ -4,6 +4,7 @@ import (
 	"errors"
 	"testing"
 
+	"goskas/arch"
 	"goskas/arch/amd64/asm"
 	"goskas/guard"
 	"goskas/stubexe/stubabi"
@@ -26,8 +27,7 @@ func TestKernelSealedForgedReportIsRefused(t *testing.T) {
 		{"end of a batch that was not run alone", int64(unix.SIGSYS), stubabi.ReportRan, textAt},
 		{"unknown signal", 77, stubabi.ReportFresh, textAt},
 		{"inside the stub's code", int64(unix.SIGALRM), stubabi.ReportFresh, int64(l.Code)},
-		{"behind guest space", int64(unix.SIGALRM), stubabi.ReportFresh, int64(r.mon.End())},
-		{"negative", int64(unix.SIGALRM), stubabi.ReportFresh, -1},
+		{"at the end of the stub's code", int64(unix.SIGALRM), stubabi.ReportFresh, int64(l.Code) + arch.PageSize - 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			x, regs := r.program(func(a *asm.Assembler) {
@@ -50,5 +50,25 @@ func TestKernelSealedForgedReportIsRefused(t *testing.T) {
 			}
 			x.Destroy()
 		})
+	}
+}
+
+// A jump to an address that no guest can have is the guest's fault, not the
+// stub's: the task can be told.
+func TestKernelSealedWildJump(t *testing.T) {
+	r := newRig(t, 100, under(t, guard.Sealed))
+	for _, to := range []int64{-0x1000, int64(r.mon.End()), int64(r.mon.Layout().Data)} {
+		x, regs := r.program(func(a *asm.Assembler) {
+			a.Mov(8, asm.RAX, asm.Imm(to))
+			a.JmpTo(asm.RAX)
+		})
+		ev, err := r.vcpu.Run(x, regs)
+		for err == nil && ev.Kind == Tick {
+			ev, err = r.vcpu.Run(x, regs)
+		}
+		if err != nil || ev.Kind != PageFault {
+			t.Errorf("jump to %#x: %+v, %v", uint64(to), ev, err)
+		}
+		x.Destroy()
 	}
 }

@@ -148,9 +148,10 @@ func (e *sealedCode) emitHandler() {
 	e.Alu(asm.Cmp, 8, asm.RSP, asm.RAX)
 	e.Jcc(asm.NE, "nested")
 	e.Mov(8, asm.RAX, e.reg(e.frames.fresh, rip))
-	e.Lea(asm.RCX, asm.At("handler"))
-	e.Alu(asm.Cmp, 8, asm.RAX, asm.RCX)
-	e.Jcc(asm.AE, "die")
+	e.Lea(asm.RCX, asm.At("handler")) // the page starts with it
+	e.Alu(asm.Sub, 8, asm.RAX, asm.RCX)
+	e.Alu(asm.Cmp, 8, asm.RAX, asm.Imm(arch.PageSize))
+	e.Jcc(asm.B, "die")
 	e.Mov(4, e.data(stubabi.OffSealedSignal), asm.RDI)
 	e.Mov(4, e.data(stubabi.OffSealedReport), asm.Imm(stubabi.ReportFresh))
 	if e.fsgsbase {

@@ -124,3 +124,11 @@ func statusField(text []byte, name string) ([]byte, bool) {
 	}
 	return nil, false
 }
+
+// Stopped reports whether the child behind a pidfd is stopped by a signal now.
+func Stopped(pidfd int) bool {
+	var info siginfoChild
+	_, _, errno := unix.Syscall6(unix.SYS_WAITID, unix.P_PIDFD, uintptr(pidfd), uintptr(unsafe.Pointer(&info)),
+		unix.WSTOPPED|unix.WNOHANG|unix.WNOWAIT, 0, 0)
+	return errno == 0 && info.PID != 0
+}
