@@ -5,10 +5,15 @@ GO ?= go
 # Packages whose code runs on several threads at once.
 RACE = ./physmem ./mm ./syscallq ./timer ./skas ./guest/... ./cmd/... ./examples/... ./internal/probe
 
+# Packages whose tests take the whole path, and the guards under which they run
+# besides the default.
+WHOLE = ./skas ./guest ./guest/toy
+GUARDS = none notify validate
+
 # Where skipped tests say why (internal/testkit).
 SKIPS = $(CURDIR)/build/skips
 
-.PHONY: help run build test packages real-uml lint fmt
+.PHONY: help run build test packages real-uml lint fmt $(GUARDS:%=test-%)
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -23,7 +28,12 @@ test: packages lint ## install what the tests need, run every check and test
 	@mkdir -p $(dir $(SKIPS)) && rm -f $(SKIPS)
 	SKAS_SKIPS=$(SKIPS) $(GO) test -race -short $(RACE)
 	SKAS_SKIPS=$(SKIPS) $(GO) test ./...
+	@$(MAKE) --no-print-directory -j2 -Otarget $(GUARDS:%=test-%)
 	@if test -s $(SKIPS); then echo "Skipped, and why:"; sort -u $(SKIPS); else echo "No test was skipped."; fi
+
+# make test-validate: the tests of the whole path under that guard, small storms.
+$(GUARDS:%=test-%): test-%:
+	SKAS_GUARD=$* SKAS_SKIPS=$(SKIPS) $(GO) test -short $(WHOLE)
 
 packages: ## install what the tests need from the system's packages
 	scripts/install-test-packages
