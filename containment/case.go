@@ -44,7 +44,7 @@ type Case struct {
 	emit    func(c *code)
 	prepare func(s *stage, o *offender)                 // when the program is in place
 	serve   func(s *stage, o *offender, ev *skas.Event) // its kernel, for calls of its own
-	play    func(s *stage, o *offender)                 // instead of running the offender alone
+	play    func(c *Case, s *stage, o *offender) error  // instead of running the offender alone
 	needs   []string                                    // sites, by name
 }
 
@@ -92,13 +92,14 @@ const (
 	nrDone                  // the program has come to its end
 	nrMore                  // grant a further page
 	nrOwn                   // what the case makes of it
+	nrUntried               // the attempt was none: what it needs was not there
 	nrVictim
 )
 
 // Cases lists the suite.
 func Cases() []Case {
 	var all []Case
-	for _, group := range [][]Case{mapCases(), reportCases(), timeCases(), callCases()} {
+	for _, group := range [][]Case{mapCases(), reportCases(), checkCases(), timeCases(), callCases(), stateCases()} {
 		all = append(all, group...)
 	}
 	return all
@@ -107,5 +108,5 @@ func Cases() []Case {
 // Guards lists the guards that the suite has programs for, from the weakest to
 // the strongest.
 func Guards() []string {
-	return []string{guard.None.String(), guard.Notify.String(), guard.Validate.String()}
+	return []string{guard.None.String(), guard.Notify.String(), guard.Validate.String(), guard.Sealed.String()}
 }

@@ -124,7 +124,7 @@ func timeCases() []Case {
 			},
 		},
 		{
-			Name: "report-loop", Promise: "P3", Want: everywhere(Contained), hz: 100, events: 3000,
+			Name: "report-loop", Promise: "P3", Want: everywhere(Contained), hz: 100, events: 200,
 			About: "reports all the time, so that no tick is ever due when it runs",
 			emit: func(c *code) {
 				c.attempt()

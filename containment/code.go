@@ -111,10 +111,19 @@ func (c *code) pass(site string, nr int64, args ...asm.Operand) {
 func (c *code) forge(nr int64) {
 	c.frameInRBX()
 	c.Mov(8, asm.Ptr(asm.RBX, offFrameRAX), asm.Imm(nr))
-	c.Mov(8, asm.RBX, num(c.signal))
-	c.Mov(4, asm.Ptr(asm.RBX, 0), asm.Imm(int64(unix.SIGSYS)))
+	c.say(unix.SIGSYS)
 	c.flip()
 	c.awaitTurn()
+}
+
+// say writes the signal that a report is about.
+func (c *code) say(sig unix.Signal) {
+	c.Mov(8, asm.RBX, num(c.signal))
+	c.Mov(4, asm.Ptr(asm.RBX, 0), asm.Imm(int64(sig)))
+	if c.sealed {
+		c.Mov(8, asm.RBX, num(c.kind))
+		c.Mov(4, asm.Ptr(asm.RBX, 0), asm.Imm(stubabi.ReportFresh))
+	}
 }
 
 // offFrameRAX is rax in struct sigcontext (asm/sigcontext.h).
@@ -122,16 +131,24 @@ const offFrameRAX = 13 * 8
 
 // frameInRBX makes rbx the address of the last signal frame's registers.
 func (c *code) frameInRBX() {
+	if c.sealed {
+		c.Mov(8, asm.RBX, num(c.frame))
+		return
+	}
 	c.Mov(8, asm.RBX, num(c.layout.Data))
 	c.Movzx(2, asm.RAX, asm.Ptr(asm.RBX, stubabi.OffMCtxOffset))
 	c.Mov(8, asm.RBX, num(c.stack))
 	c.Alu(asm.Add, 8, asm.RBX, asm.RAX)
 }
 
-// flip sets the handshake word and wakes the monitor.
+// flip sets the handshake word and wakes the monitor. The sealed stub's wake
+// does not come back here; the monitor sees the word when it next looks.
 func (c *code) flip() {
 	c.Mov(8, asm.RBX, num(c.word))
 	c.Mov(4, asm.Ptr(asm.RBX, 0), asm.Imm(int64(stubabi.InKern)))
+	if c.sealed {
+		return
+	}
 	c.pass(siteWake, unix.SYS_FUTEX, num(c.word), asm.Imm(1), asm.Imm(1))
 }
 

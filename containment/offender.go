@@ -25,19 +25,19 @@ type offender struct {
 	labels map[string]arch.Addr
 	pidfd  int
 	more   arch.Addr
-	calls  int // of its own kind, as the case counts them
+	gone   physmem.PFN // the frame at goneAt, if there is one
+	calls  int         // of its own kind, as the case counts them
 
 	attempted bool
 	done      bool  // its program came to its end
 	dead      error // what its stub died of
 	events    int
-	kinds     map[skas.Kind]int
 	mood      sentry // watches over its runs
 }
 
 // newOffender starts a stub with the case's program.
 func (s *stage) newOffender(c *Case) (o *offender, err error) {
-	o = &offender{s: s, labels: make(map[string]arch.Addr), more: moreAt, pidfd: -1, kinds: make(map[skas.Kind]int)}
+	o = &offender{s: s, labels: make(map[string]arch.Addr), more: moreAt, pidfd: -1}
 	if o.mm, o.stub, err = s.newMM(); err != nil {
 		return nil, err
 	}
@@ -137,8 +137,13 @@ func (o *offender) revoke(at arch.Addr) error {
 	if s.mem.Refs(pfn) > 0 {
 		return nil // not given up yet: nobody can get it
 	}
-	// The next allocation gets it: the last frame given back is the first
-	// to be used again.
+	return o.give(pfn)
+}
+
+// give hands a frame that has just become free to the innocent, with a secret.
+func (o *offender) give(pfn physmem.PFN) error {
+	s := o.s
+	// The last frame given back is the first to be used again.
 	next, err := s.mem.Alloc()
 	if err != nil {
 		return err
@@ -173,7 +178,7 @@ func (o *offender) run(c *Case, v *skas.VCPU) error {
 		o.mood.begin()
 		ev, err := v.Run(o.mm, &o.regs)
 		if hung := o.mood.end(); hung != "" {
-			o.s.breach("%s", hung)
+			o.hung(hung)
 			return nil
 		}
 		if errors.Is(err, skas.ErrStubDead) {
@@ -184,16 +189,10 @@ func (o *offender) run(c *Case, v *skas.VCPU) error {
 		if err != nil {
 			return err
 		}
-		o.events++
-		o.s.trace("%v signal %d nr %d pc %#x rax %#x fault %#x", ev.Kind, ev.Signo, ev.NR, o.s.arch.PC(&o.regs), *o.reg(asm.RAX), ev.Fault.Addr)
-		o.kinds[ev.Kind]++
-		for _, r := range o.regs.GPR {
-			o.s.witness(r, "a register")
-		}
 		o.mood.begin()
-		err = o.answer(c, &ev)
+		err = o.stopped(c, &ev)
 		if hung := o.mood.end(); hung != "" {
-			o.s.breach("%s", hung)
+			o.hung(hung)
 			return nil
 		}
 		if err != nil {
@@ -201,6 +200,24 @@ func (o *offender) run(c *Case, v *skas.VCPU) error {
 		}
 	}
 	return nil
+}
+
+// stopped shows an event to the witness and has the kernel answer it.
+func (o *offender) stopped(c *Case, ev *skas.Event) error {
+	o.s.mu.Lock()
+	defer o.s.mu.Unlock()
+	o.events++
+	o.s.trace("%v signal %d nr %d pc %#x rax %#x fault %#x", ev.Kind, ev.Signo, ev.NR, o.s.arch.PC(&o.regs), *o.reg(asm.RAX), ev.Fault.Addr)
+	for _, r := range o.regs.GPR {
+		o.s.witness(r, "a register")
+	}
+	return o.answer(c, ev)
+}
+
+func (o *offender) hung(how string) {
+	o.s.mu.Lock()
+	o.s.breach("%s", how)
+	o.s.mu.Unlock()
 }
 
 func (o *offender) answer(c *Case, ev *skas.Event) error {
@@ -212,6 +229,8 @@ func (o *offender) answer(c *Case, ev *skas.Event) error {
 			o.attempted = true
 		case nrDone:
 			o.done = true
+		case nrUntried:
+			o.attempted, o.done = false, true
 		case nrMore:
 			_, err := o.grant(o.more, arch.Read|arch.Write)
 			o.more += 2 * arch.PageSize

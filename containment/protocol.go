@@ -19,6 +19,11 @@ type protocol struct {
 	missing map[string]string
 	// word and signal are the handshake word and the reported signal.
 	word, signal arch.Addr
+	// kind is the kind of report, and frame the place of the registers in the
+	// signal frame, of a sealed stub; in UML's protocol the report has their
+	// place.
+	sealed      bool
+	kind, frame arch.Addr
 	// fd is the descriptor of guest memory; -1 if it has to be received.
 	fd int64
 	// stack is the signal stack.
@@ -35,6 +40,8 @@ const (
 	siteMunmap    = "munmap"
 	siteClose     = "close"
 	siteSigreturn = "sigreturn"
+	// siteCheck is the mapping call behind which the stub checks it.
+	siteCheck = "check"
 	// sitePosted is none: the place at which UML's protocol runs a batch.
 	sitePosted = "batch"
 	// sitePages is none: stub pages that are guest memory.
@@ -47,15 +54,13 @@ var postedSites = map[string]string{
 	siteClose: "close", siteSigreturn: "restorer",
 }
 
-func postedProtocol(a arch.Arch, l arch.StubLayout) (*protocol, error) {
-	stub, err := a.Stub(l, false)
-	if err != nil {
-		return nil, err
-	}
+func postedProtocol(in skas.Inspection) (*protocol, error) {
+	l, stub := in.Layout, in.Stub
 	p := &protocol{
 		layout: l, sites: make(map[string]arch.Addr), fd: -1,
 		word: l.Data + stubabi.OffFutex, signal: l.Data + stubabi.OffSignal,
-		stack: l.Data + arch.PageSize, stackSize: int64(l.DataPages-1) * arch.PageSize,
+		missing: map[string]string{siteCheck: "nothing is checked behind the call"},
+		stack:   l.Data + arch.PageSize, stackSize: int64(l.DataPages-1) * arch.PageSize,
 	}
 	for site, label := range postedSites {
 		off, err := callBehind(stub, label)
@@ -92,10 +97,45 @@ func callBehind(s *arch.Stub, label string) (uint64, error) {
 	return 0, fmt.Errorf("the stub has no system call behind label %q", label)
 }
 
-// newProtocol describes the stubs of a monitor.
-func newProtocol(a arch.Arch, m *skas.Monitor, g guard.Guard) (*protocol, error) {
-	if g.Sealed {
-		return nil, fmt.Errorf("no programs for guard %v yet", g)
+// sealedSites are the labels of the instructions themselves, by site. The sealed
+// stub has no rt_sigreturn: its number is tried at the wake.
+var sealedSites = map[string]string{
+	siteWake: "site-wake", siteWait: "site-wait", siteMmap: "site-mmap", siteMunmap: "site-munmap",
+	siteSigreturn: "site-wake", siteCheck: "site-mmap",
+}
+
+func sealedProtocol(in skas.Inspection) (*protocol, error) {
+	l := in.Layout
+	p := &protocol{
+		layout: l, sites: make(map[string]arch.Addr), fd: stubabi.SealedMemFD, sealed: true,
+		word: l.Data + stubabi.OffSealedFutex, signal: l.Data + stubabi.OffSealedSignal,
+		kind: l.Data + stubabi.OffSealedReport, frame: in.Stub.Sealed.MContext,
+		stack: l.Stack, stackSize: int64(l.StackPages) * arch.PageSize,
+		missing: map[string]string{
+			siteReceive: "the sealed stub receives nothing",
+			siteClose:   "the sealed stub closes nothing",
+			sitePages:   "the sealed stub's pages are not guest memory",
+			sitePosted:  "the sealed stub reports no such thing",
+		},
 	}
-	return postedProtocol(a, m.Layout())
+	for site, label := range sealedSites {
+		off, ok := in.Stub.Label(label)
+		if !ok {
+			return nil, fmt.Errorf("the sealed stub has no label %q", label)
+		}
+		p.sites[site] = l.Code + arch.Addr(off)
+	}
+	return p, nil
+}
+
+// newProtocol describes the stubs of a guard.
+func newProtocol(a arch.Arch, g guard.Guard) (*protocol, error) {
+	in, err := skas.Inspect(a, g)
+	if err != nil {
+		return nil, err
+	}
+	if g.Sealed {
+		return sealedProtocol(in)
+	}
+	return postedProtocol(in)
 }

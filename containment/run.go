@@ -113,8 +113,11 @@ func (c *Case) runOn(g guard.Guard, opt Options, r *Result) (err error) {
 		return err
 	}
 	if c.play != nil {
-		c.play(s, o)
-	} else if err := o.run(c, s.vcpu); err != nil {
+		err = c.play(c, s, o)
+	} else {
+		err = o.run(c, s.vcpu)
+	}
+	if err != nil {
 		return err
 	}
 	s.hear()

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"sync"
 
 	"goskas/arch"
 	"goskas/arch/amd64"
@@ -41,6 +42,9 @@ type stage struct {
 	noted  []byte        // guest memory before the offence
 	exempt map[physmem.PFN]bool
 
+	// mu is the lock of the offenders' kernel: of what is above from here on,
+	// while they run.
+	mu       sync.Mutex
 	breaches []string
 	tracing  io.Writer // nil: nowhere
 }
@@ -55,10 +59,23 @@ func (s *stage) trace(format string, args ...any) {
 const (
 	stageMemory = 2 << 20
 	poolFrames  = 48
+	victimPages = 64 // at moreAt, a power of two
 )
 
 // newStage makes the world up to the offender.
-func newStage(g guard.Guard, stall skas.Stall, hz int) (s *stage, err error) {
+func newStage(g guard.Guard, stall skas.Stall, hz int) (*stage, error) {
+	s, err := newWorld(g, stall, hz)
+	if err != nil {
+		return nil, err
+	}
+	if s.victim, err = s.newVictim(); err != nil {
+		return nil, errors.Join(fmt.Errorf("innocent mm: %w", err), s.close())
+	}
+	return s, nil
+}
+
+// newWorld makes a stage without anybody on it.
+func newWorld(g guard.Guard, stall skas.Stall, hz int) (s *stage, err error) {
 	s = &stage{arch: amd64.New(), secrets: make(map[uint64]string), exempt: make(map[physmem.PFN]bool)}
 	if s.mem, err = physmem.New(stageMemory); err != nil {
 		return nil, err
@@ -78,11 +95,8 @@ func newStage(g guard.Guard, stall skas.Stall, hz int) (s *stage, err error) {
 		return s, err
 	}
 	s.codeFrames = s.inUse()
-	if s.proto, err = newProtocol(s.arch, s.mon, g); err != nil {
+	if s.proto, err = newProtocol(s.arch, g); err != nil {
 		return s, err
-	}
-	if s.victim, err = s.newVictim(); err != nil {
-		return s, fmt.Errorf("innocent mm: %w", err)
 	}
 	return s, nil
 }
@@ -293,6 +307,7 @@ func (s *stage) newVictim() (*victim, error) {
 	a.Mov(8, asm.RDX, asm.R13)
 	a.Syscall()
 	a.Alu(asm.Add, 8, asm.R14, asm.Imm(arch.PageSize))
+	a.Alu(asm.And, 8, asm.R14, num(moreAt|victimPages*arch.PageSize-1)) // around and around
 	a.Mov(8, asm.Ptr(asm.R14, 0), asm.R12)
 	a.Jmp("loop")
 	text, err := a.Assemble()
@@ -333,7 +348,7 @@ func (v *victim) goOn(rounds int) error {
 		}
 		switch {
 		case ev.Kind == skas.Tick:
-		case ev.Kind == skas.PageFault && ev.Fault.Addr >= moreAt && ev.Fault.Addr < moreAt+1<<20 && !ev.Fault.Present:
+		case ev.Kind == skas.PageFault && ev.Fault.Addr >= moreAt && ev.Fault.Addr < moreAt+victimPages*arch.PageSize && !ev.Fault.Present:
 			pfn, err := v.s.page(v.mm, ev.Fault.Addr.PageDown(), arch.Read|arch.Write)
 			if err != nil {
 				return err

@@ -32,7 +32,8 @@ table says what became of each under each guard:
 
 The exit status is 1 if a result is not the expected one.`,
 		Example: `  skas containment
-  skas containment --guard validate --case '^map-' --trace`,
+  skas containment --guard validate --case '^map-' --trace
+  skas containment fuzz --for 10m`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if markdown {
@@ -68,10 +69,62 @@ The exit status is 1 if a result is not the expected one.`,
 	f.BoolVar(&json, "json", false, "print JSON")
 	f.BoolVar(&markdown, "markdown", false, "print the expectations as Markdown, and run nothing")
 	f.BoolVar(&trace, "trace", false, "print the programs' events to standard error")
+	c.AddCommand(newContainmentFuzz())
 	c.MarkFlagsMutuallyExclusive("json", "markdown")
 	must(c.RegisterFlagCompletionFunc("guard", cobra.FixedCompletions(guard.Names(), cobra.ShellCompDirectiveNoFileComp)))
 	must(c.RegisterFlagCompletionFunc("stall", cobra.FixedCompletions(skas.Stalls(), cobra.ShellCompDirectiveNoFileComp)))
 	return c
+}
+
+func newContainmentFuzz() *cobra.Command {
+	var o containment.FuzzOptions
+	var name string
+	c := &cobra.Command{
+		Use:   "fuzz",
+		Short: "try random programs against a guard",
+		Long: `Use up stubs, each with a program that writes random values into the pages that
+it shares with the monitor, and jumps to random places in the stub's code with
+random registers. Secrets are planted as in the suite. It ends at the first
+breach, with the command line that repeats it, and exit status 1.`,
+		Example: `  skas containment fuzz --for 10m
+  skas containment fuzz --seed 4711 --stubs 1`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) (err error) {
+			if o.Guard, err = guard.Parse(name); err != nil {
+				return &exitError{exitUsage, fmt.Errorf("--guard: %v", err)}
+			}
+			if o.Stubs < 0 || o.For < 0 || o.Stubs == 0 && o.For == 0 {
+				return &exitError{exitUsage, fmt.Errorf("--stubs %d, --for %v: say how much, by one of them", o.Stubs, o.For)}
+			}
+			if o.Seed == 0 {
+				o.Seed = uint64(time.Now().UnixNano())
+			}
+			if w := c.ErrOrStderr(); isTerminal(w) {
+				o.Progress = func(n int) { fmt.Fprintf(w, "%d stubs\n", n) }
+			}
+			r, err := containment.Fuzz(o)
+			if err != nil {
+				return &exitError{exitSelf, err}
+			}
+			fmt.Fprintf(c.OutOrStdout(), "from seed %d on: %v\n", o.Seed, r)
+			if len(r.Breaches) > 0 {
+				return &exitError{status: 1}
+			}
+			return nil
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&name, "guard", guard.Sealed.String(), "the guard: "+strings.Join(guard.Names(), ", "))
+	f.Uint64Var(&o.Seed, "seed", 0, "seed of the first stub (0: the time)")
+	f.IntVar(&o.Stubs, "stubs", 0, "how many stubs to use up (0: as many as there is time for)")
+	f.DurationVar(&o.For, "for", time.Minute, "how long (0: until the stubs are used up)")
+	must(c.RegisterFlagCompletionFunc("guard", cobra.FixedCompletions(guard.Names(), cobra.ShellCompDirectiveNoFileComp)))
+	return c
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(interface{ Fd() uintptr })
+	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 func containmentOptions(guards []string, pattern, stall string) (o containment.Options, err error) {
@@ -101,11 +154,7 @@ func containmentOptions(guards []string, pattern, stall string) (o containment.O
 // containmentProgress shows a terminal what is being tried, and a trace what has
 // been.
 func containmentProgress(w io.Writer, trace bool) func(containment.Result) {
-	terminal := false
-	if f, ok := w.(interface{ Fd() uintptr }); ok {
-		terminal = term.IsTerminal(int(f.Fd()))
-	}
-	if !terminal && !trace {
+	if !isTerminal(w) && !trace {
 		return nil
 	}
 	return func(r containment.Result) {

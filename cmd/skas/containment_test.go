@@ -33,4 +33,13 @@ func TestKernelContainmentCommand(t *testing.T) {
 			t.Errorf("%q: status %d\n%s%s", bad, status, out, errs)
 		}
 	}
+	status, out, errs = run("fuzz", "--guard", "sealed", "--seed", "7", "--stubs", "3", "--for", "0")
+	if status != 0 || errs != "" || !strings.HasPrefix(out, "from seed 7 on: 3 stubs used up") {
+		t.Errorf("status %d\n%s%s", status, out, errs)
+	}
+	for _, bad := range [][]string{{"fuzz", "--guard", "nobody"}, {"fuzz", "--for", "0"}, {"fuzz", "--stubs", "-1"}} {
+		if status, _, errs := run(bad...); status != exitUsage || !strings.HasPrefix(errs, "skas: --") {
+			t.Errorf("%q: status %d\n%s", bad, status, errs)
+		}
+	}
 }
