@@ -1,6 +1,7 @@
 package amd64
 
 import (
+	"bytes"
 	"encoding/hex"
 	"fmt"
 	"path/filepath"
@@ -47,6 +48,23 @@ func TestStubGolden(t *testing.T) {
 	}
 	got := listing(s.Code, uint64(testLayout().Code), s.Labels)
 	testkit.Golden(t, filepath.Join("testdata", "stub.golden"), got)
+}
+
+// The start-up programs, with and without a listener: what follows the code is
+// the stub's name and room for the filter.
+func TestProgramGolden(t *testing.T) {
+	for name, listener := range map[string]bool{"program.golden": false, "program-listener.golden": true} {
+		s, err := New().Stub(testLayout(), listener)
+		if err != nil {
+			t.Fatal(err)
+		}
+		end := bytes.Index(s.Program, []byte(StubName+"\x00"))
+		if end < 0 {
+			t.Fatal("the program does not hold its name")
+		}
+		got := listing(s.Program[:end], uint64(s.Base), nil) + fmt.Sprintf("  %04x  %q\n", end, s.Program[end:])
+		testkit.Golden(t, filepath.Join("testdata", name), got)
+	}
 }
 
 // Every byte of the code page is an instruction that was meant: the decoder
