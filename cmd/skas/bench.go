@@ -221,6 +221,13 @@ func (b *benchmark) run(c *cobra.Command, rows []*bench.Row, native bool) (r *be
 	case !slices.Contains([]string{"on", "off", "both"}, b.pin):
 		return nil, &exitError{exitUsage, fmt.Errorf("--pin %s: say on, off or both", b.pin)}
 	}
+	for _, config := range configs {
+		var machine guest.Config
+		config.Set(&machine)
+		if err := asNamed(machine, onThisHost); err != nil {
+			return nil, err
+		}
+	}
 	// The programs are removed from the host when a signal ends this, too.
 	ctx, stop := signal.NotifyContext(c.Context(), unix.SIGINT, unix.SIGTERM)
 	defer stop()

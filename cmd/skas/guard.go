@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"goskas/guard"
+	"goskas/guest"
 	"goskas/internal/probe"
 
 	"github.com/spf13/cobra"
@@ -87,6 +88,16 @@ func chooseGuard(name string, noSync bool, has prober) (choice, error) {
 		}
 	}
 	return c, nil
+}
+
+// asNamed makes sure that a machine's guard works as it is configured, for what
+// may not fall back on anything.
+func asNamed(c guest.Config, has prober) error {
+	got, err := chooseGuard(c.Guard.String(), c.NoSyncWake, has)
+	if err == nil && len(got.notes) > 0 {
+		err = &exitError{exitSelf, errors.New(got.notes[0])}
+	}
+	return err
 }
 
 // lacks says what keeps a guard from working; nil if nothing does.

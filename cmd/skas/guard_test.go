@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"goskas/guard"
+	"goskas/guest"
 	"goskas/internal/probe"
 
 	"golang.org/x/sys/unix"
@@ -74,6 +75,33 @@ func TestChooseGuardRefuses(t *testing.T) {
 		var exit *exitError
 		if !errors.As(err, &exit) || exit.status != c.status || !strings.HasPrefix(err.Error(), c.want) {
 			t.Errorf("--guard %s: %v, want status %d, %q", c.flag, err, c.status, c.want)
+		}
+	}
+}
+
+// What is measured under a name is what the name says, or an error.
+func TestBenchGuardAsNamed(t *testing.T) {
+	noWake := without(probe.UserNotifSyncWakeUp)
+	for _, c := range []struct {
+		name string
+		has  prober
+		want string
+	}{
+		{"validate", without(), ""},
+		{"validate", noWake, "guard validate is slower than it could be: seccomp notification on one CPU"},
+		{"validate-nosync", noWake, ""},
+		{"notify", without(probe.PidfdGetfd), "guard notify does not work here: pidfd_getfd is not supported"},
+		{"none", unsure, ""},
+	} {
+		list, err := (&benchmark{guards: []string{c.name}}).configs()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var machine guest.Config
+		list[0].Set(&machine)
+		err = asNamed(machine, c.has)
+		if (err == nil) != (c.want == "") || err != nil && !strings.HasPrefix(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", c.name, err, c.want)
 		}
 	}
 }
