@@ -223,7 +223,7 @@ func (t *Table) share(dst *Table, start, end arch.Addr, cow PTE) error {
 		t.mem.Ref(p.PFN())
 		dl, di := dst.leafFor(a), index(a, 0)
 		dst.drop(dl.ptes[di])
-		dl.set(di, (q&^pteMoved|pteNeedSync).over(dl.ptes[di]))
+		dl.set(di, (q&^pteMoved | pteNeedSync).over(dl.ptes[di]))
 		dst.pages++
 		dst.mark(a, a+arch.PageSize)
 		return true
