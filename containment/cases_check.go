@@ -44,7 +44,7 @@ func checkCases() []Case {
 				nr = unix.SYS_MUNMAP
 			}
 			c.args(nr, []asm.Operand{asm.Ptr(asm.RBX, 0), asm.Imm(x.length), asm.Imm(x.prot),
-				asm.Imm(unix.MAP_SHARED | unix.MAP_FIXED), asm.Imm(c.fd), asm.Ptr(asm.RBX, 8)})
+				asm.Imm(c.flags), asm.Imm(c.fd), asm.Ptr(asm.RBX, 8)})
 			if x.foreign {
 				c.Mov(8, asm.R9, num(c.s.victim.secretFrame()*arch.PageSize))
 			}

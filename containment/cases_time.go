@@ -200,7 +200,7 @@ func timeCases() []Case {
 				frame := s.victim.secretFrame()
 				for reg, v := range map[asm.Reg]uint64{
 					asm.RAX: unix.SYS_MMAP, asm.RDI: uint64(holeAt), asm.RSI: arch.PageSize, asm.RDX: protRW,
-					asm.R10: unix.MAP_SHARED | unix.MAP_FIXED, asm.R9: uint64(frame) * arch.PageSize,
+					asm.R10: uint64(s.proto.flags), asm.R9: uint64(frame) * arch.PageSize,
 				} {
 					*amd64.Register(&r, reg) = v
 				}

@@ -203,7 +203,7 @@ func (c *code) mmap(at arch.Addr, length int64, prot int64, frame uint64) {
 func (c *code) mmapArgs(at arch.Addr, length int64, prot int64, frame uint64) {
 	c.Mov(8, asm.RBX, num(resultAt))
 	c.args(unix.SYS_MMAP, []asm.Operand{num(at), asm.Imm(length), asm.Imm(prot),
-		asm.Imm(unix.MAP_SHARED | unix.MAP_FIXED), asm.RAX, asm.Imm(int64(frame * arch.PageSize))})
+		asm.Imm(c.flags), asm.RAX, asm.Imm(int64(frame * arch.PageSize))})
 	c.Mov(4, asm.R8, asm.Ptr(asm.RBX, 0))
 }
 

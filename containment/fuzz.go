@@ -196,7 +196,7 @@ func (f *fuzzer) run(r *FuzzReport) error {
 func (f *fuzzer) jump() error {
 	o, s := f.o, f.s
 	s.arch.Start(&o.regs, o.labels["fuzz"], stackTop)
-	for range 8 {
+	for range 3 {
 		o.mood.begin()
 		ev, err := s.vcpu.Run(o.mm, &o.regs)
 		if hung := o.mood.end(); hung != "" {
@@ -278,7 +278,7 @@ func (f *fuzzer) mapping(regs map[asm.Reg]uint64) {
 	s := f.s
 	call := map[asm.Reg]uint64{
 		asm.RAX: unix.SYS_MMAP, asm.RDI: uint64(holeAt), asm.RSI: arch.PageSize, asm.RDX: uint64(pick(f, protR, protRW)),
-		asm.R10: unix.MAP_SHARED | unix.MAP_FIXED, asm.R8: uint64(f.fd),
+		asm.R10: uint64(s.proto.flags), asm.R8: uint64(f.fd),
 		asm.R9:  uint64(pick(f, slices.Concat(f.foreign(), f.o.frames)...)) * arch.PageSize,
 		asm.RBX: uint64(f.rnd.IntN(4)), asm.R11: uint64(s.proto.sites[pick(f, siteMmap, siteMmap, siteMunmap)]),
 	}
@@ -354,7 +354,7 @@ func (f *fuzzer) value() uint64 {
 	case 10:
 		return uint64(f.s.mon.End()) - uint64(f.rnd.IntN(3))*arch.PageSize + arch.PageSize
 	}
-	return uint64(pick(f, arch.PageSize, 2*arch.PageSize, unix.MAP_SHARED|unix.MAP_FIXED, -1, stubabi.MaxSealedLength))
+	return uint64(pick(f, arch.PageSize, 2*arch.PageSize, int(f.s.proto.flags), -1, stubabi.MaxSealedLength))
 }
 
 // String tells the report in a few lines.

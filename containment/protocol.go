@@ -9,6 +9,7 @@ import (
 	"goskas/stubexe/stubabi"
 
 	"golang.org/x/arch/x86/x86asm"
+	"golang.org/x/sys/unix"
 )
 
 // protocol is what a program has to know of the stub that it runs in.
@@ -26,6 +27,8 @@ type protocol struct {
 	kind, frame arch.Addr
 	// fd is the descriptor of guest memory; -1 if it has to be received.
 	fd int64
+	// flags are those of the stub's mmap.
+	flags int64
 	// stack is the signal stack.
 	stack     arch.Addr
 	stackSize int64
@@ -57,7 +60,7 @@ var postedSites = map[string]string{
 func postedProtocol(in skas.Inspection) (*protocol, error) {
 	l, stub := in.Layout, in.Stub
 	p := &protocol{
-		layout: l, sites: make(map[string]arch.Addr), fd: -1,
+		layout: l, sites: make(map[string]arch.Addr), fd: -1, flags: unix.MAP_SHARED | unix.MAP_FIXED,
 		word: l.Data + stubabi.OffFutex, signal: l.Data + stubabi.OffSignal,
 		missing: map[string]string{siteCheck: "nothing is checked behind the call"},
 		stack:   l.Data + arch.PageSize, stackSize: int64(l.DataPages-1) * arch.PageSize,
@@ -107,7 +110,7 @@ var sealedSites = map[string]string{
 func sealedProtocol(in skas.Inspection) (*protocol, error) {
 	l := in.Layout
 	p := &protocol{
-		layout: l, sites: make(map[string]arch.Addr), fd: stubabi.SealedMemFD, sealed: true,
+		layout: l, sites: make(map[string]arch.Addr), fd: stubabi.SealedMemFD, flags: stubabi.SealedMapFlags, sealed: true,
 		word: l.Data + stubabi.OffSealedFutex, signal: l.Data + stubabi.OffSealedSignal,
 		kind: l.Data + stubabi.OffSealedReport, frame: in.Stub.Sealed.MContext,
 		stack: l.Stack, stackSize: int64(l.StackPages) * arch.PageSize,
