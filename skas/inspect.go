@@ -4,6 +4,8 @@ import (
 	"goskas/arch"
 	"goskas/guard"
 	"goskas/stubexe"
+
+	"golang.org/x/sys/unix"
 )
 
 // Inspection is what the stubs of a guard are made of, for people and checks.
@@ -11,6 +13,9 @@ type Inspection struct {
 	Layout arch.StubLayout
 	Stub   *arch.Stub
 	Filter string // with its labels
+	// Insns is the filter as the kernel gets it, of guard sealed only: what
+	// the code is proved against.
+	Insns []unix.SockFilter
 }
 
 // Inspect assembles a guard's stub without starting one.
@@ -22,6 +27,9 @@ func Inspect(a arch.Arch, g guard.Guard) (Inspection, error) {
 			return in, err
 		}
 		if in.Stub, err = a.Sealed(in.Layout); err != nil {
+			return in, err
+		}
+		if in.Insns, err = stubexe.SealedFilter(in.Layout, in.Stub, a.AuditArch()); err != nil {
 			return in, err
 		}
 		in.Filter, err = stubexe.SealedFilterText(in.Layout, in.Stub, a.AuditArch())

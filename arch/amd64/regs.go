@@ -73,6 +73,13 @@ func New() *Arch {
 	return &Arch{xsize: size, features: features, fsgsbase: hostFSGSBase()}
 }
 
+// WithBases is a for hosts that do, or do not, leave the segment bases to user
+// code: the sealed stub has two forms.
+func (a Arch) WithBases(user bool) *Arch {
+	a.fsgsbase = user
+	return &a
+}
+
 func (*Arch) Name() string         { return "amd64" }
 func (*Arch) Machine() elf.Machine { return elf.EM_X86_64 }
 func (*Arch) Class() elf.Class     { return elf.ELFCLASS64 }
