@@ -98,7 +98,7 @@ func (v *verifier) checked(format string, args ...any) {
 // allowed are the operations that the stub may consist of. None of them uses
 // the stack but iretq, and none goes to a computed place.
 var allowed = []x86asm.Op{
-	x86asm.MOV, x86asm.LEA, x86asm.CMP, x86asm.TEST, x86asm.AND, x86asm.XOR, x86asm.ADD, x86asm.SHL, x86asm.INC,
+	x86asm.MOV, x86asm.LEA, x86asm.CMP, x86asm.TEST, x86asm.AND, x86asm.XOR, x86asm.ADD, x86asm.SUB, x86asm.SHL, x86asm.INC,
 	x86asm.JMP, x86asm.JE, x86asm.JNE, x86asm.JB, x86asm.JAE,
 	x86asm.SYSCALL, x86asm.IRETQ, x86asm.UD2, x86asm.XRSTOR64,
 	x86asm.RDFSBASE, x86asm.RDGSBASE, x86asm.WRFSBASE, x86asm.WRGSBASE,

@@ -45,6 +45,7 @@ const (
 	low               // the lower 32 bits of a
 	masked            // size bytes of a & c
 	plus              // size bytes of a + c
+	minus             // a - c, 8 bytes
 	scaled            // a << c, where a has 32 bits
 	pointer           // c + a, where a is scaled
 	segment           // the segment base that the operation c reads
@@ -323,6 +324,10 @@ func (v *verifier) compute(in insn, s *state, size int) {
 		value = v.term(term{kind: plus, a: old, c: 1, size: size})
 	case in.Op == x86asm.SHL && isImm && size == 8 && (old.kind == low || old.kind == constant && old.c>>32 == 0):
 		value = v.term(term{kind: scaled, a: v.lower(old), c: uint64(imm)})
+	case in.Op == x86asm.SUB && !isImm && size == 8:
+		if b := v.read(in, s, in.Args[1], size); b.kind == constant {
+			value = v.term(term{kind: minus, a: old, c: b.c})
+		}
 	case in.Op == x86asm.ADD && !isImm && size == 8:
 		b := v.read(in, s, in.Args[1], size)
 		if b.kind == scaled && old.kind == constant {

@@ -3,6 +3,7 @@ package amd64
 import (
 	"slices"
 
+	"goskas/arch"
 	"goskas/stubexe/stubabi"
 
 	"golang.org/x/arch/x86/x86asm"
@@ -48,7 +49,8 @@ func (v *verifier) checkHandler() {
 		pc := v.slot(frame, rip)
 		switch {
 		case frame == v.fresh && o.how == "wake":
-			if !o.holds(fact{below, pc, addr(handler), 8}) {
+			inPage := v.term(term{kind: minus, a: pc, c: uint64(v.lay.Code)})
+			if !o.holds(fact{notBelow, inPage, v.constant(arch.PageSize), 8}) {
 				v.find(handler, "a signal that stopped guest code inside the stub is reported")
 			}
 			v.checkReport(o, stubabi.ReportFresh, sig)
@@ -105,7 +107,17 @@ func (v *verifier) equals(s *state, t *term) (uint64, bool) {
 }
 
 func (v *verifier) checkReport(o outcome, kind uint64, signal *term) {
-	word := func(off uint64) *term { return o.mem[uint64(v.lay.Data)+off].value }
+	word := func(off uint64) *term {
+		size := 4
+		if off == stubabi.OffSealedFSBase || off == stubabi.OffSealedGSBase {
+			size = 8
+		}
+		w, written := o.mem[uint64(v.lay.Data)+off]
+		if written && w.size != size {
+			v.find(o.off, "a report with %d bytes at %#x", w.size, off)
+		}
+		return w.value
+	}
 	if s := word(stubabi.OffSealedSignal); s != signal {
 		v.find(o.off, "a report with the wrong signal")
 	}
@@ -184,10 +196,12 @@ func (v *verifier) checkPlaces(first, all map[uint64]bool) {
 // checkResume follows the last stretch to the guest.
 func (v *verifier) checkResume() {
 	resume, resumed := v.must("resume"), v.must("resumed")
+	ticks := 0
 	var out [2]int // ways to the guest, without and with new bases
 	v.walk(resume, v.start(), nil, []string{"set-fs", "set-gs"}, func(o outcome) {
 		switch o.how {
 		case "wake": // a tick was due
+			ticks++
 			v.checkReport(o, stubabi.ReportSame, v.constant(uint64(unix.SIGALRM)))
 			if !v.sees(o.state, ne, stubabi.OffSealedTick, 0) {
 				v.find(o.off, "a tick is reported that was not due")
@@ -217,8 +231,8 @@ func (v *verifier) checkResume() {
 		}
 		out[v.checkBases(o)]++
 	})
-	if out[0] == 0 || out[1] == 0 {
-		v.find(resume, "no way to the guest with new bases, or none without")
+	if out[0] == 0 || out[1] == 0 || ticks == 0 {
+		v.find(resume, "no way to the guest with new bases, none without, or none to the monitor")
 	}
 	// The only other way to that instruction is from resume itself.
 	for _, in := range v.insns {
@@ -277,7 +291,8 @@ func (v *verifier) checkRan(loop int) {
 			if !alone(o.state, ne) {
 				v.find(o.off, "a batch is reported that was not to run alone")
 			}
-			if w := o.mem[uint64(v.lay.Data)+stubabi.OffSealedReport].value; w != v.constant(stubabi.ReportRan) {
+			word := func(off uint64) *term { return o.mem[uint64(v.lay.Data)+off].value }
+			if word(stubabi.OffSealedReport) != v.constant(stubabi.ReportRan) || word(stubabi.OffSealedFutex) != v.constant(uint64(stubabi.InKern)) {
 				v.find(o.off, "a batch that has run alone is reported as something else")
 			}
 		default:

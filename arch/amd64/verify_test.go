@@ -120,7 +120,7 @@ func sampled(one int) func() bool {
 // Whatever bit of the code is turned over, it shows.
 func TestProofFindsEveryFlippedBit(t *testing.T) {
 	forms := sealedForms(t)
-	pick := sampled(8)
+	pick := sampled(24)
 	for _, f := range []*form{forms[3], forms[8]} {
 		code := slices.Clone(f.stub.Code)
 		for _, in := range instructions(t, f.stub.Code) {
@@ -171,9 +171,8 @@ func (f *form) found(t *testing.T, code []byte, format string, args ...any) {
 	}
 }
 
-// nops fills a gap. They are no instructions of the stub, so a second filler
-// does the same without being one: a move of a register to itself has no
-// effect, and an odd byte goes into its prefix.
+// fill makes a gap one of instructions that the stub may have and that do
+// nothing: moves of a register to itself. For a single byte there is none.
 func fill(code []byte) {
 	for len(code) > 0 {
 		n := 3
@@ -206,7 +205,7 @@ func TestProofFindsEveryDroppedInstruction(t *testing.T) {
 // Nor is there room for an instruction that does not belong, in the place of any.
 func TestProofFindsForeignInstructions(t *testing.T) {
 	f := sealedForms(t)[3]
-	pick := sampled(3)
+	pick := sampled(8)
 	for name, bytes := range map[string][]byte{
 		"push": {0x50}, "pop": {0x58}, "ret": {0xc3}, "call": {0xe8, 0, 0, 0, 0}, "call rax": {0xff, 0xd0}, "jmp rax": {0xff, 0xe0},
 		"popf": {0x9d}, "leave": {0xc9}, "stosq": {0x48, 0xab}, "int 0x80": {0xcd, 0x80}, "sysenter": {0x0f, 0x34},
@@ -229,7 +228,7 @@ func TestProofFindsForeignInstructions(t *testing.T) {
 // A jump that goes somewhere else shows, wherever that is.
 func TestProofFindsRedirectedJumps(t *testing.T) {
 	f := sealedForms(t)[3]
-	pick := sampled(12)
+	pick := sampled(40)
 	list := instructions(t, f.stub.Code)
 	for _, in := range list {
 		old, isJump := target(in)
@@ -249,25 +248,45 @@ func TestProofFindsRedirectedJumps(t *testing.T) {
 	}
 }
 
-// leadsTo reports that a jump does the same with another target: there stands a
-// jump to the same place, with the same condition, or the comparison that this
-// one depends on once more.
+// leadsTo reports that a jump does the same with another target: what stands
+// there only asks again what has been asked on the way to the jump, with the same
+// answer, and leads to the same place.
 func (f *form) leadsTo(t *testing.T, jump insn, from, to int) bool {
+	before, _ := x86asm.Decode(f.stub.Code[jump.off-3:], 64)
 	for {
 		in, err := x86asm.Decode(f.stub.Code[from:], 64)
 		if err != nil {
 			t.Fatal(err)
 		}
-		before, _ := x86asm.Decode(f.stub.Code[jump.off-3:], 64)
-		again := jump.Op == x86asm.JB && (in.Op == x86asm.CMP && in.Args[0] == x86asm.RAX && in.Args[1] == x86asm.RCX ||
-			in.Op == x86asm.LEA && in.Args[0] == x86asm.RCX) ||
-			before.Op == x86asm.AND && (in.Op == x86asm.AND && in.Args == before.Args || in.Op == x86asm.MOV && in.Args[1] == x86asm.R11L)
+		at, isJump := target(insn{from, in})
+		comparesPC := in.Op == x86asm.CMP && in.Args[0] == x86asm.RAX && in.Args[1] == x86asm.RCX ||
+			in.Op == x86asm.LEA && in.Args[0] == x86asm.RCX
+		var again bool
+		switch {
+		case isJump && (in.Op == x86asm.JMP || in.Op == jump.Op):
+			return at == to
+		case jump.Op == x86asm.JNE && in.Op == x86asm.JE:
+			again = true // is not taken
+		case jump.Op == x86asm.JNE && before.Op == x86asm.AND: // the number is odd
+			again = in.Op == x86asm.AND && in.Args == before.Args || in.Op == x86asm.MOV && in.Args[1] == x86asm.R11L
+		case jump.Op == x86asm.JB:
+			again = comparesPC
+		case jump.Op == x86asm.JMP && to == f.offset(t, "tick"): // on the last stretch, from either frame
+			again = comparesPC || in.Op == x86asm.JB || in.Op == x86asm.JAE || in.Op == x86asm.LEA && in.Args[0] == x86asm.RSP
+		}
 		if !again {
-			at, isJump := target(insn{from, in})
-			return isJump && (in.Op == x86asm.JMP || in.Op == jump.Op) && at == to
+			return false
 		}
 		from += in.Len
 	}
+}
+
+func (f *form) offset(t *testing.T, label string) int {
+	off, ok := f.stub.Label(label)
+	if !ok {
+		t.Fatalf("no label %s", label)
+	}
+	return int(off)
 }
 
 // Places that are declared wrong show, as does a filter that is not the code's.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"goskas/arch/amd64"
 	"goskas/guard"
 	"goskas/guest"
 	"goskas/internal/probe"
@@ -129,5 +130,20 @@ func TestGuestGuards(t *testing.T) {
 	}
 	if status, _, errs := command(t, "stub", "filter", "--guard", "strict"); status != exitUsage || !strings.Contains(errs, `no guard "strict"`) {
 		t.Errorf("stub filter --guard strict: status %d, %q", status, errs)
+	}
+}
+
+// The stub that this host would run is proved, as is its other form.
+func TestStubVerify(t *testing.T) {
+	status, out, errs := command(t, "stub", "verify")
+	if status != 0 || errs != "" || strings.Contains(out, "BAD") {
+		t.Errorf("status %d, %q\n%s", status, errs, out)
+	}
+	contains(t, "verify", out, "by system call:", "FSGSBASE", "site mmap:", "decode to a system call")
+
+	var b strings.Builder
+	n, err := printProof(&b, "form", amd64.Proof{Checked: []string{"rule"}, Findings: []amd64.Finding{{Offset: 16, Text: "push"}}})
+	if want := "form:\n  ok  rule\n  BAD offset 0x10: push\n"; n != 1 || err != nil || b.String() != want {
+		t.Errorf("%d findings, %v, %q", n, err, b.String())
 	}
 }

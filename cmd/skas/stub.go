@@ -4,9 +4,11 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"strings"
 
 	"goskas/arch"
 	"goskas/arch/amd64"
+	"goskas/guard"
 	"goskas/internal/probe"
 	"goskas/skas"
 
@@ -19,7 +21,8 @@ func newStub() *cobra.Command {
 		Use:   "stub",
 		Short: "show the code that stubs run and the filter that holds them",
 		Example: `  skas stub disasm                   # the stub's code page, annotated
-  skas stub filter --guard validate  # the seccomp filter, with its labels`,
+  skas stub filter --guard validate  # the seccomp filter, with its labels
+  skas stub verify                   # the proof of the sealed stub's code`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
@@ -31,6 +34,7 @@ func newStub() *cobra.Command {
 			_, err := io.WriteString(w, in.Filter)
 			return err
 		}),
+		newStubVerify(),
 	)
 	return c
 }
@@ -66,19 +70,72 @@ func newStubPart(name, short string, show func(io.Writer, skas.Inspection) error
 	return c
 }
 
+// newStubVerify proves the sealed stub's code, in the form that this host runs
+// and in the other: hosts differ in who may set segment bases.
+func newStubVerify() *cobra.Command {
+	return &cobra.Command{
+		Use:   "verify",
+		Short: "prove from the sealed stub's bytes that it keeps the rules of its guard",
+		Long: `Verify takes the code page of the sealed guard's stub apart, runs it on symbolic
+values from every place at which it can be entered, and asks the filter about
+every byte at which a system call instruction could hide. It prints what was
+checked, and ends with status 1 if something does not hold.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			host := amd64.New()
+			found := 0
+			for _, f := range []struct {
+				name string
+				arch *amd64.Arch
+			}{
+				{"segment bases by system call", host.WithBases(false)},
+				{"segment bases by instruction (FSGSBASE)", host.WithBases(true)},
+			} {
+				in, err := skas.Inspect(f.arch, guard.Sealed)
+				if err != nil {
+					return &exitError{exitSelf, err}
+				}
+				n, err := printProof(c.OutOrStdout(), f.name, f.arch.Verify(in.Stub, in.Layout, in.Insns))
+				if err != nil {
+					return &exitError{exitSelf, err}
+				}
+				found += n
+			}
+			if found > 0 {
+				return &exitError{1, fmt.Errorf("the sealed stub breaks its rules: %d findings", found)}
+			}
+			return nil
+		},
+	}
+}
+
+// printProof returns the number of findings.
+func printProof(w io.Writer, form string, p amd64.Proof) (int, error) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s:\n", form)
+	for _, line := range p.Checked {
+		fmt.Fprintf(&b, "  ok  %s\n", line)
+	}
+	for _, f := range p.Findings {
+		fmt.Fprintf(&b, "  BAD %v\n", f)
+	}
+	_, err := io.WriteString(w, b.String())
+	return len(p.Findings), err
+}
+
 func disassemble(w io.Writer, s *arch.Stub, l arch.StubLayout) error {
-	labels := make(map[uint64]string)
+	labels := make(map[uint64][]string)
 	for _, at := range s.Labels {
-		labels[at.Offset] = at.Name
+		labels[at.Offset] = append(labels[at.Offset], at.Name)
 	}
 	symbol := func(addr uint64) (string, uint64) {
-		if name, ok := labels[addr-uint64(l.Code)]; ok {
-			return name, addr
+		if names := labels[addr-uint64(l.Code)]; len(names) > 0 {
+			return names[0], addr
 		}
 		return "", 0
 	}
 	for off := 0; off < len(s.Code); {
-		if name, ok := labels[uint64(off)]; ok {
+		for _, name := range labels[uint64(off)] {
 			fmt.Fprintf(w, "%s:\n", name)
 		}
 		pc := uint64(l.Code) + uint64(off)
@@ -86,11 +143,34 @@ func disassemble(w io.Writer, s *arch.Stub, l arch.StubLayout) error {
 		if err != nil {
 			return fmt.Errorf("stub code at offset %#x: %w", off, err)
 		}
-		if _, err := fmt.Fprintf(w, "  %x  %-22s %s\n", pc, hex.EncodeToString(s.Code[off:off+inst.Len]),
-			x86asm.GNUSyntax(inst, pc, symbol)); err != nil {
+		line := fmt.Sprintf("  %x  %-22s %s", pc, hex.EncodeToString(s.Code[off:off+inst.Len]), x86asm.GNUSyntax(inst, pc, symbol))
+		if place := place(inst, pc, l); place != "" {
+			line = fmt.Sprintf("%-74s # %s", line, place)
+		}
+		if _, err := fmt.Fprintln(w, line); err != nil {
 			return err
 		}
 		off += inst.Len
 	}
 	return nil
+}
+
+// place names the page of the sealed stub that an instruction's operand lies in.
+func place(in x86asm.Inst, pc uint64, l arch.StubLayout) string {
+	for _, a := range in.Args {
+		m, ok := a.(x86asm.Mem)
+		if !ok || m.Base != x86asm.RIP || l.Control == 0 {
+			continue
+		}
+		addr := arch.Addr(pc + uint64(in.Len) + uint64(int32(m.Disp)))
+		switch {
+		case addr >= l.Stack:
+			return fmt.Sprintf("signal stack + %#x", uint64(addr-l.Stack))
+		case addr >= l.Data:
+			return fmt.Sprintf("data + %#x", uint64(addr-l.Data))
+		case addr >= l.Control:
+			return fmt.Sprintf("control + %#x", uint64(addr-l.Control))
+		}
+	}
+	return ""
 }
