@@ -30,6 +30,9 @@ type Config struct {
 	Guard      guard.Guard
 	Stall      skas.Stall
 	NoSyncWake bool
+	// NoFaultAround brings in only the page of a file that a fault asks for,
+	// not its neighbours.
+	NoFaultAround bool
 	// Root is the host directory that the guest sees, read-only, as its
 	// root; "" means an empty tree. /tmp, /dev, /proc and /toy are the
 	// guest's own in either case.

@@ -288,6 +288,9 @@ func (s *Space) fillFile(v *vma, page arch.Addr, acc arch.Access) error {
 	offset := v.fileOffset(page)
 	// A page that is only read can be the one that others have, too.
 	if acc&arch.Write == 0 {
+		if !s.k.cfg.NoFaultAround && s.fillAround(v, page) {
+			return nil
+		}
 		if pfn, ok := s.k.memCache.get(s.k, v.file, offset); ok {
 			return s.table().MapShared(page, pfn, v.acc)
 		}

@@ -43,6 +43,12 @@ func (c *memCache) get(k *Kernel, f *fileMapping, offset uint64) (physmem.PFN, b
 	return pfn, ok
 }
 
+// has reports whether get would find a page.
+func (c *memCache) has(f *fileMapping, offset uint64) bool {
+	_, ok := c.pages[cachePage{f.key, offset}]
+	return ok
+}
+
 // put adds a page; the caller keeps its own reference.
 func (c *memCache) put(k *Kernel, f *fileMapping, offset uint64, pfn physmem.PFN) bool {
 	if !f.cacheable(offset) || len(c.pages) >= k.mem.Stats().Total/memCacheShare {
@@ -86,7 +92,13 @@ func (f *fileMapping) cacheable(offset uint64) bool {
 	return f.key.size > 0 && (f.limit == math.MaxUint64 || offset+arch.PageSize <= f.limit)
 }
 
-// read fills a page of zeros from the file.
+// readAhead reports whether the page may be brought in before anybody asks for
+// it: all of it comes from a file that stays as it is, and some of it is there.
+func (f *fileMapping) readAhead(offset uint64) bool {
+	return f.cacheable(offset) && offset < uint64(f.key.size)
+}
+
+// read fills pages of zeros from the file.
 func (f *fileMapping) read(page []byte, offset uint64) error {
 	st, err := f.open.File.Stat()
 	if err != nil {

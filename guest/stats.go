@@ -12,6 +12,7 @@ import (
 type counters struct {
 	Syscalls, PageFaults, Ticks, Traps uint64
 	MinorFaults, CowFaults, FileFaults uint64
+	FilesAround                        uint64
 	Switches, Forks, Execs, Signals    uint64
 	StubDeaths                         uint64
 	// vcpuTime is how long vCPUs have lived; guestTime and idleTime are
@@ -32,6 +33,8 @@ type Stats struct {
 	MinorFaults uint64 `json:"minor_faults"`
 	CowFaults   uint64 `json:"cow_faults"`
 	FileFaults  uint64 `json:"file_faults"`
+	// FilesAround counts pages of files that came in beside those.
+	FilesAround uint64 `json:"file_pages_around"`
 	Switches    uint64 `json:"switches"`
 	Forks       uint64 `json:"forks"`
 	Execs       uint64 `json:"execs"`
@@ -56,7 +59,7 @@ func (k *Kernel) Stats() Stats {
 	c := &k.stats
 	s := Stats{
 		Syscalls: c.Syscalls, PageFaults: c.PageFaults, Ticks: c.Ticks, Traps: c.Traps,
-		MinorFaults: c.MinorFaults, CowFaults: c.CowFaults, FileFaults: c.FileFaults,
+		MinorFaults: c.MinorFaults, CowFaults: c.CowFaults, FileFaults: c.FileFaults, FilesAround: c.FilesAround,
 		Switches: c.Switches, Forks: c.Forks, Execs: c.Execs, Signals: c.Signals,
 		StubDeaths: c.StubDeaths,
 		GuestTime:  c.guestTime, IdleTime: c.idleTime, MonitorTime: c.vcpuTime - c.guestTime - c.idleTime,

@@ -29,10 +29,11 @@ type machine struct {
 	json   bool
 	debug  bool
 
-	heading string // of the table of statistics
-	guard   string
-	stall   string
-	noSync  bool
+	heading  string // of the table of statistics
+	guard    string
+	stall    string
+	noSync   bool
+	noAround bool
 }
 
 func (m *machine) addFlags(c *cobra.Command) {
@@ -49,6 +50,7 @@ func (m *machine) addFlags(c *cobra.Command) {
 	f.StringVar(&m.stall, "stall", skas.StallDefault.String(), "what to do about a stub that does not report a tick: "+strings.Join(skas.Stalls(), ", "))
 	f.BoolVar(&m.noSync, "no-sync-wake", false, "guards notify and validate: without the listener's synchronous wake-up")
 	must(c.RegisterFlagCompletionFunc("stall", cobra.FixedCompletions(skas.Stalls(), cobra.ShellCompDirectiveNoFileComp)))
+	f.BoolVar(&m.noAround, "no-fault-around", false, "bring in only the page of a file that a fault asks for, not its neighbours")
 	must(c.RegisterFlagCompletionFunc("mem", cobra.FixedCompletions([]string{"64M", "256M", "1G"}, cobra.ShellCompDirectiveNoFileComp)))
 }
 
@@ -91,7 +93,8 @@ func (m *machine) config(stderr io.Writer) (guest.Config, error) {
 	c := guest.Config{
 		Guard: g.guard, Stall: stall, NoSyncWake: g.noSync,
 		Arch: amd64.New(), Memory: int64(m.mem), CPUs: m.cpus, HZ: m.hz,
-		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		NoFaultAround: m.noAround,
+		Stdin:         os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 	}
 	level := slog.LevelWarn
 	if m.debug {

@@ -30,7 +30,7 @@ func printStats(w io.Writer, s guest.Stats, asJSON bool) error {
 	row("guard", "%s: %d mapping calls passed to the monitor, %d of them denied", k.Guard, k.Notified, k.Denied)
 	row("batches", "%d run, %d of them alone; %d entries, %s each, longest %d; %d calls merged",
 		k.Batches, k.Flushes, k.Entries, ratio(k.Entries, k.Batches), k.MaxBatch, k.Merged)
-	row("faults answered", "%d fresh pages, %d copies, %d file pages", s.MinorFaults, s.CowFaults, s.FileFaults)
+	row("faults answered", "%d fresh pages, %d copies, %d file pages and %d around them", s.MinorFaults, s.CowFaults, s.FileFaults, s.FilesAround)
 	row("processes", "%d forks, %d execs, %d signals", s.Forks, s.Execs, s.Signals)
 	row("switches", "%d between tasks, %d of extended state", s.Switches, k.Switches)
 	row("ticks", "%d forwarded to stubs", k.TicksForwarded)
