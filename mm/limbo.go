@@ -11,14 +11,16 @@ import (
 //
 // Time is counted in rounds, one a Sync. A frame that is lost in one round is
 // taken away from the host by the next, at the latest; what a round takes away
-// is gone when it is proved that the stub has run all of its batches. Until
-// then every round repeats the state of the pages concerned, whatever that is
-// by then.
+// is gone when it is proved that the stub has run all of its batches. A later
+// round can be the proof for earlier ones if it repeats the state of the pages
+// concerned, whatever that is by then.
 type limbo struct {
-	on     bool
-	round  uint64
-	frames []heldFrame // in the order of their rounds
-	pages  []arch.Addr // at which rounds without proof have taken something away
+	on       bool
+	round    uint64
+	complete bool        // this round repeats all of pages as it found them
+	repeated bool        // and these were some
+	frames   []heldFrame // in the order of their rounds
+	pages    []arch.Addr // at which rounds without proof have taken something away
 }
 
 // heldFrame is a reference that is given back when round is proved.
@@ -50,11 +52,15 @@ func (t *Table) Unproved() bool {
 	return len(t.limbo.frames) > 0 || len(t.limbo.pages) > 0
 }
 
-// Proved says that the host has run everything that the last Sync asked for.
+// Proved says that the host has run everything that the last Sync asked for. If
+// that has left out what earlier ones took away, nothing follows from it.
 func (t *Table) Proved() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	l := &t.limbo
+	if !l.complete {
+		return
+	}
 	l.pages = l.pages[:0]
 	n := 0
 	for n < len(l.frames) && l.frames[n].round <= l.round {
@@ -73,9 +79,14 @@ func (t *Table) release(p PTE) {
 	t.mem.Unref(p.PFN())
 }
 
-// begin starts a round: what earlier ones have changed without proof is to be
-// said again.
-func (t *Table) begin() {
+// repeatAt is how many pages may wait for a proof before rounds repeat them.
+// Until then the frames just stay where they are: what a round repeats without
+// being proved was for nothing.
+const repeatAt = 32
+
+// begin starts a round. A complete one says again what earlier ones have taken
+// away without proof; all do if all is set.
+func (t *Table) begin(all bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	l := &t.limbo
@@ -83,12 +94,26 @@ func (t *Table) begin() {
 		return
 	}
 	l.round++
+	l.repeated = false
+	l.complete = all || len(l.pages) == 0 || len(l.pages) >= repeatAt
+	if !l.complete || len(l.pages) == 0 {
+		return
+	}
+	l.repeated = true
 	for _, a := range l.pages {
 		leaf, i := t.leafFor(a), index(a, 0)
 		leaf.set(i, leaf.ptes[i]|pteNeedSync|pteHost|pteStale)
 		t.mark(a, a+arch.PageSize)
 	}
 	l.pages = l.pages[:0]
+}
+
+// Repeated reports whether the last Sync has repeated anything, so that a proof
+// is worth some trouble.
+func (t *Table) Repeated() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.limbo.repeated
 }
 
 // changed notes that this round takes something away from what the host has at a.

@@ -19,8 +19,14 @@ const syncSteps = 64
 // queue that runs a batch in between may be asked what the table grants.
 //
 // Only one Sync may be under way: the mm's turnstile sees to that.
-func (t *Table) Sync(m Mapper) error {
-	t.begin()
+func (t *Table) Sync(m Mapper) error { return t.sync(m, false) }
+
+// SyncAll is Sync, and repeats everything that the host has not proved to have
+// given up.
+func (t *Table) SyncAll(m Mapper) error { return t.sync(m, true) }
+
+func (t *Table) sync(m Mapper, all bool) error {
+	t.begin(all)
 	var buf [syncSteps]step
 	for {
 		steps := t.collect(buf[:0])

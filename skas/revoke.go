@@ -42,7 +42,7 @@ func (x *MM) revokeLocked() error {
 	pause := time.Microsecond
 	for try := range proofTries {
 		x.proof = true
-		if err := x.table.Sync(x.queue); err != nil {
+		if err := x.table.SyncAll(x.queue); err != nil {
 			return x.refuse("%v", err)
 		}
 		if len(x.queue.Entries()) == 0 && x.proof && !x.table.Unproved() {

@@ -101,6 +101,9 @@ func (v *VCPU) Run(x *MM, r *arch.Regs) (Event, error) {
 	if err := x.table.Sync(x.queue); err != nil {
 		return Event{}, x.refuse("%v", err)
 	}
+	if v.mon.guard.Sealed && x.table.Repeated() {
+		sys.Yield() // for the stub to reach its wait: then the wake is a proof
+	}
 	x.load(r)
 	if err := x.wake(v, false); err != nil {
 		return Event{}, err
