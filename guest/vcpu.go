@@ -33,6 +33,7 @@ func (k *Kernel) vcpu(id int) error {
 // runTask runs t until it blocks, stops, ends, or has had its turn.
 func (k *Kernel) runTask(v *skas.VCPU, t *Task) {
 	t.kernelSince = k.now()
+	v.StartSlice()
 	for !k.stopping && t.state == taskRunning {
 		if t.call.active && t.call.restart == 0 {
 			// Woken in the middle of a system call.

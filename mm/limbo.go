@@ -79,6 +79,13 @@ func (t *Table) release(p PTE) {
 	t.mem.Unref(p.PFN())
 }
 
+// Dirty reports whether a Sync would have anything to do.
+func (t *Table) Dirty() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.lo != t.hi
+}
+
 // repeatAt is how many pages may wait for a proof before rounds repeat them.
 // Until then the frames just stay where they are: what a round repeats without
 // being proved was for nothing.

@@ -39,8 +39,10 @@ type MM struct {
 	wakes     uint64 // how often the stub was woken
 	// proof is cleared by a wake-up that did not find the stub in its wait.
 	proof bool
-	audit audit
-	cpu   int // the CPU that the stub is pinned to, -1 before the first run
+	// proving has batches run until they are proved.
+	proving bool
+	audit   audit
+	cpu     int // the CPU that the stub is pinned to, -1 before the first run
 	// owner is the register set whose extended state is in the stub's
 	// frame and nowhere else; nil if r.X of every task is current.
 	owner     *arch.Regs

@@ -12,8 +12,8 @@ import (
 // outside; nothing is lost, since what it may still map is not used elsewhere.
 var ErrNotRevoked = errors.New("no proof that the stub has given up its mappings")
 
-// proofTries bounds how often a proof is tried, with pauses that double up to
-// maxProofPause: together about a second.
+// proofTries bounds how often a proof is tried for one batch, with pauses that
+// double up to maxProofPause: together about a second.
 const (
 	proofTries    = 64
 	maxProofPause = 20 * time.Millisecond
@@ -39,36 +39,47 @@ func (x *MM) revokeLocked() error {
 	if x.destroyed {
 		return ErrStubDead
 	}
+	if !x.table.Unproved() && !x.table.Dirty() {
+		return nil
+	}
+	x.proving, x.proof = true, true
+	defer func() { x.proving = false }()
+	x.mon.stats.proofs.Add(1)
+	err := x.table.SyncAll(x.queue)
+	// If that has failed, this clears the queue's error and runs nothing.
+	if flushed := x.queue.Flush(); err == nil {
+		err = flushed
+	}
+	switch {
+	case errors.Is(err, ErrNotRevoked):
+	case err != nil:
+		return x.refuse("%v", err)
+	case x.proof:
+		x.table.Proved()
+		return nil
+	}
+	x.mon.stats.unproved.Add(1)
+	return ErrNotRevoked
+}
+
+// prove runs a batch until a wake-up has found the stub in its wait. To run it
+// again does no harm: a batch is a final state.
+func (x *MM) prove() error {
 	pause := time.Microsecond
-	for try := range proofTries {
-		x.proof = true
-		if err := x.table.SyncAll(x.queue); err != nil {
-			return x.refuse("%v", err)
-		}
-		if len(x.queue.Entries()) == 0 && x.proof && !x.table.Unproved() {
-			return nil
-		}
-		if try == 0 {
-			x.mon.stats.proofs.Add(1)
-		}
+	for range proofTries {
 		x.mon.stats.proofTries.Add(1)
 		// A stub that was stopped from outside would keep us waiting.
 		if !x.suspended() {
-			if err := x.queue.Flush(); err != nil {
-				return x.refuse("%v", err)
-			}
-			if x.proof {
-				x.table.Proved()
-				return nil
+			x.proof = true
+			if err := x.batch(); err != nil || x.proof {
+				return err
 			}
 		}
 		// Let the stub, which has just reported, reach its wait.
-		if sys.Yield(); try > 0 {
-			time.Sleep(pause)
-			pause = min(2*pause, maxProofPause)
-		}
+		sys.Yield()
+		time.Sleep(pause)
+		pause = min(2*pause, maxProofPause)
 	}
-	x.mon.stats.unproved.Add(1)
 	return ErrNotRevoked
 }
 

@@ -81,6 +81,10 @@ func pickCPU(allowed *unix.CPUSet, id int) (int, error) {
 // CPU is the host CPU that the vCPU is pinned to.
 func (v *VCPU) CPU() int { return v.cpu }
 
+// StartSlice gives the task that runs next a whole tick of its own, whatever is
+// left of the last one's.
+func (v *VCPU) StartSlice() { v.tick.Restart(hostNow()) }
+
 // Run runs the guest task with registers r on x until something happens, and
 // says what. On the way in, changed page table entries become mapping calls
 // that the stub makes before it resumes the guest.

@@ -99,6 +99,13 @@ func (t *Tick) Expired(now time.Duration) (n int) {
 	return n
 }
 
+// Restart makes the next tick due a whole period from now.
+func (t *Tick) Restart(now time.Duration) {
+	if t.period != 0 {
+		t.next = now + t.period
+	}
+}
+
 // Timer is a one-shot timer in a Queue.
 type Timer struct {
 	at    time.Duration
