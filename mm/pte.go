@@ -28,8 +28,9 @@ const (
 	pteCOW
 	// pteHost: the host may have a mapping here, right or stale.
 	pteHost
-	// pteMoved: the host may have a mapping of the frame at the page where it
-	// was before a Move.
+	// pteMoved: the host may have a mapping of the frame that pteHost does not
+	// tell of: at the page where it was before a Move, or here, if it was told
+	// to take it away.
 	pteMoved
 	// pteStale: what the host may have here is more than, or other than, what
 	// the entry grants: the next Sync takes something away.

@@ -76,6 +76,9 @@ func (t *Table) collect(steps []step) []step {
 			steps = append(steps, step{addr: a, pte: p, unmap: true})
 		}
 		if p.Present() {
+			if p&pteHost != 0 {
+				p |= pteMoved // until that is proved
+			}
 			l.set(i, p&^(pteNeedSync|pteHost|pteStale))
 		} else {
 			l.set(i, 0)
