@@ -188,10 +188,15 @@ func (m *limboModel) fresh() *liar {
 	return h
 }
 
-// sync is a round of table i.
-func (m *limboModel) sync(i int, proved bool) {
+// sync is a round of table i; with all it is one whose proof is one for all
+// rounds before.
+func (m *limboModel) sync(i int, all, proved bool) {
 	h := m.hosts[i]
-	m.note("%d: sync, proved %v", i, proved)
+	m.note("%d: sync, all %v, proved %v", i, all, proved)
+	sync := h.t.Sync
+	if all {
+		sync = h.t.SyncAll
+	}
 	changed := false
 	h.during = func() {
 		m.check()
@@ -200,7 +205,7 @@ func (m *limboModel) sync(i int, proved bool) {
 			m.change(i)
 		}
 	}
-	if err := h.t.Sync(h); err != nil {
+	if err := sync(h); err != nil {
 		m.bad("sync: %v", err)
 	}
 	h.during = nil
@@ -213,7 +218,7 @@ func (m *limboModel) sync(i int, proved bool) {
 		return
 	}
 	h.t.Proved()
-	if changed {
+	if changed || !all {
 		return
 	}
 	if n := h.t.Held(); n != 0 || h.t.Unproved() {
@@ -265,16 +270,16 @@ func TestLimboAgainstAHostThatLies(t *testing.T) {
 			case op < 11:
 				m.change(i)
 			case op < 17:
-				m.sync(i, m.rnd.IntN(2) == 0)
+				m.sync(i, m.rnd.IntN(3) == 0, m.rnd.IntN(2) == 0)
 			case op < 18:
 				// Guests revoke before they share.
-				m.sync(i, true)
+				m.sync(i, true, true)
 				if j := m.rnd.IntN(len(m.hosts)); j != i {
 					m.fork(i, j)
-					m.sync(i, true)
+					m.sync(i, true, true)
 				}
 			default:
-				m.sync(i, false)
+				m.sync(i, m.rnd.IntN(3) == 0, false)
 			}
 			m.check()
 		}
@@ -310,7 +315,7 @@ func TestLimboHoldsAPageWithNoRights(t *testing.T) {
 	if mem.Refs(pfn) == 0 {
 		t.Error("the frame is free without a proof")
 	}
-	if err := table.Sync(h); err != nil {
+	if err := table.SyncAll(h); err != nil {
 		t.Fatal(err)
 	}
 	table.Proved()
