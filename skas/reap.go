@@ -35,6 +35,12 @@ func newSpawner() *spawner {
 		// Never unlocked: the thread ends with the goroutine, when the
 		// monitor is closed and no stub is left.
 		runtime.LockOSThread()
+		// A stub has this thread's signal mask for the rest of its life. Ours
+		// is that of whoever has started this process: with the tick's signal
+		// blocked, no stub would ever report one.
+		if err := unix.PthreadSigmask(unix.SIG_SETMASK, new(unix.Sigset_t), nil); err != nil {
+			panic(fmt.Sprintf("BUG: an empty signal mask: %v", err))
+		}
 		for r := range s.requests {
 			p, err := r.image.Start(r.orders)
 			r.reply <- spawnReply{p, err}

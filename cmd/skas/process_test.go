@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -217,6 +218,26 @@ func TestGuestProcess(t *testing.T) {
 		}
 		if p.stderr.Len() != 0 {
 			t.Errorf("standard error %q", p.stderr.String())
+		}
+	})
+
+	// A stub that inherited the mask would never report a tick.
+	t.Run("started with all signals blocked", func(t *testing.T) {
+		runtime.LockOSThread() // what is started has this thread's mask
+		defer runtime.UnlockOSThread()
+		var all, before unix.Sigset_t
+		for i := range all.Val {
+			all.Val[i] = ^uint64(0)
+		}
+		if err := unix.PthreadSigmask(unix.SIG_SETMASK, &all, &before); err != nil {
+			t.Fatal(err)
+		}
+		p := start(t, path, nil, "run", "--", "busybox", "sh", "-c", "(while :; do :; done) & i=0; while test $i != 30000; do i=$((i+1)); done; kill $!; echo done")
+		if err := unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil); err != nil {
+			t.Fatal(err)
+		}
+		if status := p.end(); status != 0 || p.stdout.text() != "done\n" || p.stderr.Len() != 0 {
+			t.Errorf("status %d, output %q, standard error %q", status, p.stdout.text(), p.stderr.String())
 		}
 	})
 
