@@ -16,7 +16,10 @@ import (
 // xProgram loads extended state from the page in rbx, makes a system call, and
 // stores it to the page's second half, for ever. The page starts with MXCSR, an
 // x87 number at 16 and the vector at 64.
-func xProgram(a *asm.Assembler) {
+func xProgram(a *asm.Assembler) { xProgramWith(a, func() {}) }
+
+// xProgramWith is one that does something more behind each call.
+func xProgramWith(a *asm.Assembler, more func()) {
 	raw := func(b ...byte) { a.Bytes(b) }
 	raw(0x0f, 0xae, 0x13)       // ldmxcsr [rbx]
 	raw(0xdd, 0x43, 0x10)       // fld qword [rbx+16]
@@ -26,6 +29,7 @@ func xProgram(a *asm.Assembler) {
 	}
 	a.Label("loop")
 	a.Syscall()
+	more()
 	a.Lea(asm.RCX, asm.Ptr(asm.RBX, 2048))
 	raw(0x0f, 0xae, 0x19)       // stmxcsr [rcx]
 	raw(0xdd, 0x51, 0x10)       // fst qword [rcx+16]
