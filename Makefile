@@ -13,7 +13,7 @@ GUARDS = none notify validate
 # Where skipped tests say why (internal/testkit).
 SKIPS = $(CURDIR)/build/skips
 
-.PHONY: help run build test packages real-uml lint fmt $(GUARDS:%=test-%)
+.PHONY: help run build test packages real-uml readme readme-bench lint fmt $(GUARDS:%=test-%)
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -40,6 +40,14 @@ packages: ## install what the tests need from the system's packages
 
 real-uml: ## get real User Mode Linux, which the tests compare with, from Debian
 	$(GO) run ./realuml/get
+
+readme: ## bring the tables of README.md up to date that follow from the code
+	$(GO) test ./containment ./cmd/skas -run '^TestReadme' -update
+
+readme-bench: build ## measure mapping calls here and put the table into README.md
+	@mkdir -p build
+	bin/skas bench mmap --pin on --markdown >build/bench-mmap.md
+	scripts/readme-section "bench mmap" <build/bench-mmap.md
 
 lint: ## gofmt, go vet and staticcheck
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt: run 'make fmt' for" $$unformatted; exit 1; }

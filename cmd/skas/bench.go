@@ -51,7 +51,7 @@ func (b *benchmark) addFlags(c *cobra.Command, guards ...string) {
 	f.IntVar(&b.rounds, "rounds", 0, "rounds of each operation in a repeat (0: as many as suit it)")
 	f.IntVar(&b.repeats, "repeats", 5, "how often to measure everything")
 	f.StringVar(&b.pin, "pin", "both", "keep everything on one CPU: on, off, or both, one after the other")
-	f.StringSliceVar(&b.guards, "guards", guards, "guards to compare, separated by commas: "+configNames())
+	f.StringSliceVar(&b.guards, "guards", guards, "`GUARDS` to compare, separated by commas: "+configNames())
 	f.BoolVar(&b.json, "json", false, "print JSON")
 	f.BoolVar(&b.markdown, "markdown", false, "print Markdown tables")
 	c.MarkFlagsMutuallyExclusive("json", "markdown")
@@ -167,7 +167,7 @@ compared with.`,
 		},
 	}
 	b.addFlags(c, guard.Names()...)
-	c.Flags().StringVar(&svg, "svg", "", "draw the result into this file")
+	c.Flags().StringVar(&svg, "svg", "", "draw the result into this `FILE`")
 	return c
 }
 

@@ -23,7 +23,8 @@ handles its own faults and one that does not, pipes, and preemption; a table of
 what the stubs did follows. With --json that is all of standard output, and the
 guest prints to standard error.
 
-Exit status: 0 if every demonstration found what it expected, 1 if not.`,
+Exit status: 0 if every demonstration found what it expected, 1 if not, 2 for a
+mistake on the command line, 125 if the monitor itself failed.`,
 		Example: `  skas boot
   skas boot --cpus 2 --strace
   skas boot --json | jq .skas.batches`,

@@ -29,8 +29,10 @@ table says what became of each under each guard:
   breached  a witness shows it: a secret was read, a byte changed, a run hung
   denied    nothing of that, and the stub goes on
   killed    nothing of that, and the stub is dead
+  skipped   the case makes no sense for this guard's stub
 
-The exit status is 1 if a result is not the expected one.`,
+Exit status: 0 if every result is the expected one, 1 if not, 2 for a mistake on
+the command line, 125 if the suite failed.`,
 		Example: `  skas containment
   skas containment --guard validate --case '^map-' --trace
   skas containment fuzz --for 10m`,
@@ -63,9 +65,9 @@ The exit status is 1 if a result is not the expected one.`,
 		},
 	}
 	f := c.Flags()
-	f.StringSliceVar(&guards, "guard", containment.Guards(), "guards to try, separated by commas")
-	f.StringVar(&pattern, "case", "", "cases to try: a regular expression that their names match")
-	f.StringVar(&stall, "stall", skas.StallDefault.String(), "what monitors do about a stub that does not report a tick: "+strings.Join(skas.Stalls(), ", ")+"; the expectations are for the default")
+	f.StringSliceVar(&guards, "guard", containment.Guards(), "`GUARDS` to try, separated by commas")
+	f.StringVar(&pattern, "case", "", "cases to try: those whose names match `REGEXP`")
+	f.StringVar(&stall, "stall", skas.StallDefault.String(), "`POLICY` for stubs that do not report a tick: "+strings.Join(skas.Stalls(), ", ")+"; the expectations are for the default")
 	f.BoolVar(&json, "json", false, "print JSON")
 	f.BoolVar(&markdown, "markdown", false, "print the expectations as Markdown, and run nothing")
 	f.BoolVar(&trace, "trace", false, "print the programs' events to standard error")

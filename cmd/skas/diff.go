@@ -68,7 +68,7 @@ the command line, 125 if the comparison failed.`,
 		},
 	}
 	c.Flags().IntVar(&width, "width", width, "characters in a column")
-	c.Flags().StringVar(&cache, "cache", "", "where real User Mode Linux is kept (default goskas/real-uml in the user's cache directory)")
+	c.Flags().StringVar(&cache, "cache", "", "`DIR` where real User Mode Linux is kept (default goskas/real-uml in the user's cache directory)")
 	must(c.MarkFlagDirname("cache"))
 	return c
 }

@@ -21,7 +21,7 @@ func guardNames() []string { return append([]string{autoGuard}, guard.Names()...
 
 // addGuardFlag is for every command that shows or runs stubs.
 func addGuardFlag(c *cobra.Command, name *string) {
-	c.Flags().StringVar(name, "guard", defaultGuard(), "who checks the mapping calls of stubs: "+strings.Join(guardNames(), ", "))
+	c.Flags().StringVar(name, "guard", defaultGuard(), "`GUARD` that checks the mapping calls of stubs: "+strings.Join(guardNames(), ", "))
 	must(c.RegisterFlagCompletionFunc("guard", cobra.FixedCompletions(guardNames(), cobra.ShellCompDirectiveNoFileComp)))
 }
 

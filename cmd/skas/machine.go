@@ -47,7 +47,7 @@ func (m *machine) addFlags(c *cobra.Command) {
 	f.BoolVar(&m.json, "json", false, "with --stats: as JSON")
 	f.BoolVar(&m.debug, "debug", false, "log what the monitor does to standard error")
 	addGuardFlag(c, &m.guard)
-	f.StringVar(&m.stall, "stall", skas.StallDefault.String(), "what to do about a stub that does not report a tick: "+strings.Join(skas.Stalls(), ", "))
+	f.StringVar(&m.stall, "stall", skas.StallDefault.String(), "`POLICY` for stubs that do not report a tick: "+strings.Join(skas.Stalls(), ", "))
 	f.BoolVar(&m.noSync, "no-sync-wake", false, "guards notify and validate: without the listener's synchronous wake-up")
 	must(c.RegisterFlagCompletionFunc("stall", cobra.FixedCompletions(skas.Stalls(), cobra.ShellCompDirectiveNoFileComp)))
 	f.BoolVar(&m.noAround, "no-fault-around", false, "bring in only the page of a file that a fault asks for, not its neighbours")

@@ -47,6 +47,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
+	addDefaults(root)
 	c, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return 0
@@ -61,13 +62,33 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return exit.status
 }
 
+// addDefaults adds cobra's own two commands, in our words. They write to what is
+// the root's output by now.
+func addDefaults(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "help":
+			c.Short = "show the help of a command"
+		case "completion":
+			c.Short = "print a script that completes command lines in a shell"
+		}
+	}
+}
+
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "skas",
 		Short: "run programs in User Mode Linux style seccomp stubs",
 		Long: `skas plays the part of a User Mode Linux kernel: it runs programs as guest
 processes, each in a host process of its own under a seccomp filter, and answers
-their system calls, page faults and timer ticks itself.`,
+their system calls, page faults and timer ticks itself.
+
+Exit status of all commands, unless their help says more: 0 for success, 2 for a
+mistake on the command line, 125 if skas itself failed.
+
+Environment: SKAS_GUARD is the guard where --guard is not given.`,
 		Example: `  skas boot                                 # the embedded demonstration guest
   skas run -- busybox sh -c 'ls / | wc -l'  # a program of the host, in a guest
   skas check                                # what this host can and cannot do`,
@@ -78,6 +99,6 @@ their system calls, page faults and timer ticks itself.`,
 			return c.Help()
 		},
 	}
-	root.AddCommand(newRun(), newBoot(), newCheck(), newStub(), newBench(), newContainment(), newDiff(), newVersion())
+	root.AddCommand(newRun(), newBoot(), newCheck(), newStub(), newBench(), newContainment(), newDiff(), newSyscalls(), newVersion())
 	return root
 }

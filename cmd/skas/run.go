@@ -26,9 +26,10 @@ func newRun() *cobra.Command {
 		Short: "run a program of the host as guest process 1",
 		Long: `Boot a guest, run PROGRAM in it as process 1, and exit with its status.
 
-PROGRAM is a static Linux executable below the guest's root, which is a host
-directory that the guest can read but not change. /tmp is a private, writable
-tree in memory. A name without a slash is looked up in the guest's PATH.
+PROGRAM is a Linux executable, static or dynamic, or a script, below the guest's
+root, which is a host directory that the guest can read but not change. /tmp is a
+private, writable tree in memory. A name without a slash is looked up in the
+guest's PATH. Programs that start threads do not run; see 'skas syscalls'.
 
 Exit status: the program's own; 128 plus the signal that killed it; 126 if it
 cannot be run, 127 if it is not there, 2 for a mistake on the command line, and
@@ -37,7 +38,8 @@ input read in between, ends everything.`,
 		Example: `  skas run -- busybox echo hello
   skas run --strace -- /bin/busybox ls /
   skas run --stats --cpus 2 -- busybox sh -c 'seq 1000 | sort -n | tail -1'
-  skas run --root /srv/tree --env LANG=C -- /bin/prog`,
+  skas run --root /srv/tree --env LANG=C -- /bin/prog
+  skas run --guard none -- bash -c 'echo $BASH_VERSION'`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return errors.New("run: name the program, as in 'skas run -- busybox ls'")
@@ -67,8 +69,8 @@ input read in between, ends everything.`,
 	m.addFlags(c)
 	// What follows PROGRAM is the program's.
 	c.Flags().SetInterspersed(false)
-	c.Flags().StringVar(&root, "root", "/", "host directory that is the guest's root, read-only")
-	c.Flags().StringArrayVar(&env, "env", nil, "set NAME=VALUE in the guest's environment (repeatable)")
+	c.Flags().StringVar(&root, "root", "/", "host `DIR` that is the guest's root, read-only")
+	c.Flags().StringArrayVar(&env, "env", nil, "set `NAME=VALUE` in the guest's environment (repeatable)")
 	must(c.MarkFlagDirname("root"))
 	return c
 }

@@ -20,6 +20,9 @@ func newStub() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "stub",
 		Short: "show the code that stubs run and the filter that holds them",
+		Long: `Show what the stubs of a guard are made of, without starting one: the page of
+code that stays in a stub for its life, the seccomp filter, and for guard sealed
+the proof that the code keeps that guard's rules. The guard need not work here.`,
 		Example: `  skas stub disasm                   # the stub's code page, annotated
   skas stub filter --guard validate  # the seccomp filter, with its labels
   skas stub verify                   # the proof of the sealed stub's code`,
@@ -79,8 +82,11 @@ func newStubVerify() *cobra.Command {
 		Long: `Verify takes the code page of the sealed guard's stub apart, runs it on symbolic
 values from every place at which it can be entered, and asks the filter about
 every byte at which a system call instruction could hide. It prints what was
-checked, and ends with status 1 if something does not hold.`,
-		Args: cobra.NoArgs,
+checked.
+
+Exit status: 0 if all of it holds, 1 if not, 125 if the proof failed.`,
+		Example: `  skas stub verify`,
+		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			host := amd64.New()
 			found := 0
