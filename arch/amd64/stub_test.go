@@ -67,6 +67,23 @@ func TestProgramGolden(t *testing.T) {
 	}
 }
 
+// So do the sealed stub's, in both of its forms, and its start-up program. The
+// size of the extended state is that of AVX-512, whatever this host has.
+func TestSealedStubGolden(t *testing.T) {
+	for _, f := range sealedForms(t) {
+		if f.arch.xsize != 2688 {
+			continue
+		}
+		name := "sealed-call"
+		if f.arch.fsgsbase {
+			name = "sealed-bases"
+		}
+		testkit.Golden(t, filepath.Join("testdata", name+".golden"), listing(f.stub.Code, uint64(f.layout.Code), f.stub.Labels))
+		// It does not depend on who sets the bases.
+		testkit.Golden(t, filepath.Join("testdata", "sealed-program.golden"), listing(f.stub.Program, uint64(f.stub.Base), nil))
+	}
+}
+
 // Every byte of the code page is an instruction that was meant: the decoder
 // walks it from end to end, and system calls stand only where declared.
 func TestStubSyscallSites(t *testing.T) {
