@@ -11,4 +11,11 @@
 // Known holes, those of UML 7.2, which guard none mirrors on purpose: guest
 // code may jump into the stub's page and make any system call that the filter
 // allows there.
+//
+// Verify (verify*.go) proves from the sealed stub's finished bytes that it keeps
+// the rules that its guard rests on: it decodes them anew, runs each stretch on
+// symbolic values from every place at which it can be entered, and asks the
+// filter about every byte that may hide a system call. Its tests turn over every
+// bit, drop every instruction and redirect every jump (all of them with
+// -exhaustive), and each must be found.
 package amd64
