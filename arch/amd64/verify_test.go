@@ -271,6 +271,9 @@ func (f *form) leadsTo(t *testing.T, jump insn, from, to int) bool {
 			// The stack pointer is not at the frame that rax is still the
 			// address of.
 			again = in.Op == x86asm.CMP && in.Args[0] == x86asm.RSP && in.Args[1] == x86asm.RAX
+		case jump.Op == x86asm.JNE && to == f.offset(t, "tick"):
+			// The stack pointer is at the guest's frame already.
+			again = in.Op == x86asm.LEA && in.Args[0] == x86asm.RSP
 		case jump.Op == x86asm.JMP && to == f.offset(t, "die") && in.Op == x86asm.JNE:
 			return at == to // is taken: so was none before
 		case jump.Op == x86asm.JNE && before.Op == x86asm.AND: // the number is odd
