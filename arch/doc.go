@@ -6,8 +6,9 @@
 //
 // One turn: a stub stops, skas copies the mcontext out of the shared page and
 // LoadFrame turns the copy into Regs; the guest asks Syscall what is wanted,
-// answers with SetResult; StoreFrame writes the registers into the page again
-// before the stub is woken.
+// answers with SetResult; StoreFrame (for UML's stub, into the frame) or
+// StoreReturn (for the sealed one, beside it) writes the registers into the
+// shared pages again before the stub is woken.
 //
 // Inputs called frame or mctx are copies of bytes that a stub may have forged:
 // any content must give some result, never a panic.

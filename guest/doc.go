@@ -1,6 +1,6 @@
 // Package guest is a small UNIX kernel over skas: processes, signals, files
-// and virtual memory for statically linked Linux programs, about as readable
-// as xv6.
+// and virtual memory for unmodified Linux programs, about as readable as xv6.
+// Syscalls lists what there is.
 //
 // One turn through it. A vCPU goroutine (vcpu.go) takes a task from the head
 // of the run queue (sched.go), delivers its pending signals

@@ -12,7 +12,8 @@
 //
 // Where a host must not be believed (guard sealed), frames that the address
 // space loses wait in limbo until it is proved that the host has no mapping of
-// them left.
+// them left: Proved says that it has run what the last Sync asked for, and a Sync
+// that repeats what earlier ones took away makes that a proof for those as well.
 //
 // The table owns a reference to each frame that it maps. It knows nothing of
 // stubs, of what a page is for, or of who else shares a frame. Its lock is
