@@ -108,11 +108,27 @@ func (t *Table) begin(all bool) {
 	}
 	l.repeated = true
 	for _, a := range l.pages {
-		leaf, i := t.leafFor(a), index(a, 0)
-		leaf.set(i, leaf.ptes[i]|pteNeedSync|pteHost|pteStale)
-		t.mark(a, a+arch.PageSize)
+		t.doubt(a)
 	}
 	l.pages = l.pages[:0]
+}
+
+// doubt has the next Sync say what is at a, whatever the host may have there.
+func (t *Table) doubt(a arch.Addr) {
+	leaf, i := t.leafFor(a), index(a, 0)
+	leaf.set(i, leaf.ptes[i]|pteNeedSync|pteHost|pteStale)
+	t.mark(a, a+arch.PageSize)
+}
+
+// Doubt is for a range of which a Sync has told a Mapper that has not passed it
+// on: the next one says anew what is there.
+func (t *Table) Doubt(start, end arch.Addr) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.check(start, end)
+	for a := start; a < end; a += arch.PageSize {
+		t.doubt(a)
+	}
 }
 
 // Repeated reports whether the last Sync has repeated anything, so that a proof

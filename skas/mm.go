@@ -140,10 +140,10 @@ func (x *MM) Flush() error {
 		return ErrStubDead
 	}
 	if err := x.table.Sync(x.queue); err != nil {
-		return x.refuse("%v", err)
+		return x.lost(err)
 	}
 	if err := x.queue.Flush(); err != nil {
-		return x.refuse("%v", err)
+		return x.lost(err)
 	}
 	return nil
 }
@@ -239,6 +239,15 @@ func (x *MM) refuse(format string, args ...any) error {
 	x.mon.log.Warn("stub killed", "pid", x.proc.PID, "reason", err)
 	x.kill()
 	return err
+}
+
+// lost is what a failure of the queue means: the stub's death, if it is not the
+// cause.
+func (x *MM) lost(err error) error {
+	if errors.Is(err, ErrStubDead) {
+		return err
+	}
+	return x.refuse("%v", err)
 }
 
 // deathError tells how the stub ended.

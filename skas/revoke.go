@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"goskas/arch"
 	"goskas/internal/sys"
 )
 
@@ -53,12 +54,18 @@ func (x *MM) revokeLocked() error {
 	switch {
 	case errors.Is(err, ErrNotRevoked):
 	case err != nil:
-		return x.refuse("%v", err)
+		return x.lost(err)
 	case x.proof:
 		x.table.Proved()
 		return nil
 	}
 	x.mon.stats.unproved.Add(1)
+	// The page table may change before the next batch, which must not have
+	// both states: a guest that makes the old mapping again would have what
+	// the new state has taken away, if it forges a report at that moment.
+	for _, e := range x.queue.Drop() {
+		x.table.Doubt(arch.Addr(e.Addr), arch.Addr(e.Addr+e.Length))
+	}
 	return ErrNotRevoked
 }
 
@@ -75,9 +82,15 @@ func (x *MM) prove() error {
 				return err
 			}
 		}
-		// Let the stub, which has just reported, reach its wait.
+		// Let the stub, which has just reported, reach its wait. That takes
+		// it next to no CPU time; guest code that has forged the report goes
+		// on, and would have us try to the end, time and again.
+		before := x.cpuTime()
 		sys.Yield()
 		time.Sleep(pause)
+		if used := x.cpuTime() - before; used > auditLimit {
+			return x.refuse("%v of CPU time used between a report and the wait behind it", used)
+		}
 		pause = min(2*pause, maxProofPause)
 	}
 	return ErrNotRevoked

@@ -103,7 +103,7 @@ func (v *VCPU) Run(x *MM, r *arch.Regs) (Event, error) {
 	}
 	x.proof = true
 	if err := x.table.Sync(x.queue); err != nil {
-		return Event{}, x.refuse("%v", err)
+		return Event{}, x.lost(err)
 	}
 	if v.mon.guard.Sealed && x.table.Repeated() {
 		sys.Yield() // for the stub to reach its wait: then the wake is a proof

@@ -176,6 +176,14 @@ func (q *Queue) Entries() []stubabi.Entry { return q.own }
 // FDs are the descriptors that the batch needs, by slot.
 func (q *Queue) FDs() []int { return q.fds[:q.nfds] }
 
+// Drop empties the queue, whose batch has not been run, or need not have been,
+// and returns what it was. It is valid until the next entry is made.
+func (q *Queue) Drop() []stubabi.Entry {
+	batch := q.own
+	q.own, q.nfds = q.own[:0], 0
+	return batch
+}
+
 // Done empties the queue after the stub ran the batch. at and errno are the
 // stub's words for the entry that failed: they are untrusted, and only used to
 // name the failure.
