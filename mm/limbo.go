@@ -91,26 +91,25 @@ func (t *Table) Dirty() bool {
 // being proved was for nothing.
 const repeatAt = 32
 
-// begin starts a round. A complete one says again what earlier ones have taken
-// away without proof; all do if all is set.
-func (t *Table) begin(all bool) {
+// begin starts a round and takes the dirty range for it. A complete round says
+// again what earlier ones have taken away without proof; all do if all is set.
+func (t *Table) begin(all bool) (start, end arch.Addr) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	l := &t.limbo
-	if !l.on {
-		return
+	if l := &t.limbo; l.on {
+		l.round++
+		l.complete = all || len(l.pages) == 0 || len(l.pages) >= repeatAt
+		l.repeated = l.complete && len(l.pages) > 0
+		if l.repeated {
+			for _, a := range l.pages {
+				t.doubt(a)
+			}
+			l.pages = l.pages[:0]
+		}
 	}
-	l.round++
-	l.repeated = false
-	l.complete = all || len(l.pages) == 0 || len(l.pages) >= repeatAt
-	if !l.complete || len(l.pages) == 0 {
-		return
-	}
-	l.repeated = true
-	for _, a := range l.pages {
-		t.doubt(a)
-	}
-	l.pages = l.pages[:0]
+	start, end = t.lo, t.hi
+	t.lo, t.hi = 0, 0
+	return start, end
 }
 
 // doubt has the next Sync say what is at a, whatever the host may have there.

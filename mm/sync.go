@@ -18,6 +18,10 @@ const syncSteps = 64
 // error the rest stays for the next Sync. The lock is not held while m runs: a
 // queue that runs a batch in between may be asked what the table grants.
 //
+// It tells of each page at most once, also if other goroutines change the table
+// meanwhile: a change behind the walk is for the next Sync. Of the two states of
+// a page that one batch would have, a stub could choose.
+//
 // Only one Sync may be under way: the mm's turnstile sees to that.
 func (t *Table) Sync(m Mapper) error { return t.sync(m, false) }
 
@@ -26,13 +30,10 @@ func (t *Table) Sync(m Mapper) error { return t.sync(m, false) }
 func (t *Table) SyncAll(m Mapper) error { return t.sync(m, true) }
 
 func (t *Table) sync(m Mapper, all bool) error {
-	t.begin(all)
+	at, end := t.begin(all)
 	var buf [syncSteps]step
-	for {
-		steps := t.collect(buf[:0])
-		if len(steps) == 0 {
-			return nil
-		}
+	for at < end {
+		steps, next := t.collect(buf[:0], at, end)
 		for i, s := range steps {
 			var err error
 			if s.unmap {
@@ -41,20 +42,22 @@ func (t *Table) sync(m Mapper, all bool) error {
 				err = m.Map(s.addr, arch.PageSize, s.pte.Host(), s.pte.PFN())
 			}
 			if err != nil {
-				t.uncollect(steps[i:])
+				t.uncollect(steps[i:], next, end)
 				return err
 			}
 		}
+		at = next
 	}
+	return nil
 }
 
-// collect takes the next steps out of the dirty range and notes in the entries
-// what the host will have.
-func (t *Table) collect(steps []step) []step {
+// collect finds the next steps in a range, notes in the entries what the host
+// will have, and tells from where on to look for more.
+func (t *Table) collect(steps []step, from, end arch.Addr) (_ []step, next arch.Addr) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	next := t.hi
-	t.each(t.lo, t.hi, func(a arch.Addr, l *leaf, i int) bool {
+	next = end
+	t.each(from, end, func(a arch.Addr, l *leaf, i int) bool {
 		p := l.ptes[i]
 		if !p.NeedSync() {
 			return true
@@ -85,18 +88,17 @@ func (t *Table) collect(steps []step) []step {
 		}
 		return true
 	})
-	t.lo = next
-	if t.lo >= t.hi {
-		t.lo, t.hi = 0, 0
-	}
-	return steps
+	return steps, next
 }
 
-// uncollect puts steps that m did not take back: whatever the entries say by
-// now, the host may have what it had.
-func (t *Table) uncollect(steps []step) {
+// uncollect puts steps that m did not take back, and the range that has not been
+// looked at: whatever the entries say by now, the host may have what it had.
+func (t *Table) uncollect(steps []step, next, end arch.Addr) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if next < end {
+		t.mark(next, end)
+	}
 	for _, s := range steps {
 		l, i := t.leafFor(s.addr), index(s.addr, 0)
 		l.set(i, (l.ptes[i] | pteNeedSync).over(s.pte))
