@@ -21,13 +21,17 @@ func (x *MM) wake(v *VCPU, alone bool) error {
 		}
 		return x.refuse("%v", err)
 	}
-	w := x.link.word()
-	w.Set(stubabi.InChild)
-	// A wake-up that finds the stub in its wait proves that it runs the batch
-	// before any guest code. One that does not proves nothing: on one CPU the
-	// stub's own wake hands the CPU over before the stub waits.
+	// A stub that is in its wait when the word becomes InChild runs the batch
+	// before any guest code. Word and wake-up are one call: between two, guest
+	// code that only claims to have stopped could take the word back and go to
+	// the wait, and would wait on. A wake-up that finds nobody proves nothing:
+	// on one CPU the stub's own wake hands the CPU over before the stub waits.
 	x.mon.stats.wakes.Add(1)
-	if sys.FutexWake(w.Addr(), 1) != 1 {
+	woken, err := sys.FutexSetAndWake(x.link.word().Addr(), uint32(stubabi.InChild))
+	if err != nil {
+		return x.refuse("hand over to the stub: %v", err)
+	}
+	if woken != 1 {
 		x.proof = false
 		x.mon.stats.missed.Add(1)
 	}
