@@ -201,23 +201,35 @@ func mapCases() []Case {
 		},
 		{
 			Name: "map-over-stub-code", Promise: "P1", Want: hijacked,
-			About:   "maps a page of its own over the stub code, for a stub that maps what it likes",
-			needs:   []string{siteMmap},
-			prepare: func(s *stage, o *offender) { o.writeOwnStub() },
+			About: "maps a page of its own over the stub code, for a stub that maps what it likes",
+			needs: []string{siteMmap},
+			prepare: func(s *stage, o *offender) {
+				o.writeOwnStub(func(a *asm.Assembler) { // maps the frame at offset r15
+					a.Mov(8, asm.RDI, num(holeAt))
+					a.Mov(8, asm.RSI, asm.Imm(arch.PageSize))
+					a.Mov(8, asm.RDX, asm.Imm(protR))
+					a.Mov(8, asm.R9, asm.R15)
+					a.Mov(8, asm.RAX, asm.Imm(unix.SYS_MMAP))
+					a.Syscall()
+				})
+			},
 			emit: func(c *code) {
 				c.obtain()
 				c.attempt()
-				back := c.label()
-				c.mmapArgs(c.layout.Code, arch.PageSize, protX, uint64(c.o.mm.Table().Lookup(frameAt).PFN()))
-				// Its own stub goes on from where this one stopped.
-				c.Mov(8, asm.R15, num(c.s.victim.secretFrame()*arch.PageSize))
-				c.Mov(8, asm.R12, asm.Imm(0))
-				c.Mov(8, asm.RBX, asm.Imm(0))
-				c.jumpAt(siteMmap, back)
-				c.Label(back)
+				c.enterOwnStub(num(c.s.victim.secretFrame() * arch.PageSize))
 				c.peek(holeAt)
 				c.done()
 			},
+		},
+		{
+			Name: "int80-in-stub", Promise: "P1", Want: Want{Killed, Killed, Denied, Killed},
+			About: "maps a page of its own over the stub code, with an int 0x80 in it",
+			needs: []string{siteMmap}, prepare: ownCall(0xcd, 0x80), emit: callInStub,
+		},
+		{
+			Name: "sysenter-in-stub", Promise: "P1", Want: Want{Contained, Contained, Denied, Killed},
+			About: "the same with a sysenter, which not every CPU has in 64-bit code",
+			needs: []string{siteMmap}, prepare: ownCall(0x0f, 0x34), emit: callInStub,
 		},
 		{
 			Name: "map-exhaust", Promise: "P5", Want: everywhere(Contained), work: 30 * time.Second,
@@ -253,19 +265,14 @@ func (c *code) setFlags(flags int64) {
 }
 
 // writeOwnStub fills the page at frameAt with a stub code page of the program's
-// own: behind each of the stub's calls it maps the frame at offset r15, at
-// holeAt, and goes back to the program.
-func (o *offender) writeOwnStub() {
+// own: behind the stub's mmap it does what emit says and goes back to the
+// program.
+func (o *offender) writeOwnStub(emit func(a *asm.Assembler)) {
 	l := o.s.proto.layout
 	a := asm.New(uint64(l.Code))
 	site := o.s.proto.sites[siteMmap]
 	a.Zero(int(site-l.Code) + 2)
-	a.Mov(8, asm.RDI, num(holeAt))
-	a.Mov(8, asm.RSI, asm.Imm(arch.PageSize))
-	a.Mov(8, asm.RDX, asm.Imm(protR))
-	a.Mov(8, asm.R9, asm.R15)
-	a.Mov(8, asm.RAX, asm.Imm(unix.SYS_MMAP))
-	a.Syscall()
+	emit(a)
 	a.JmpTo(asm.RBP)
 	text, err := a.Assemble()
 	if err != nil {
@@ -274,6 +281,18 @@ func (o *offender) writeOwnStub() {
 	page := make([]byte, arch.PageSize)
 	copy(page, text)
 	o.write(frameAt, page)
+}
+
+// enterOwnStub maps that page over the stub code, and so goes on in it. r15 is
+// for its use.
+func (c *code) enterOwnStub(r15 asm.Imm) {
+	back := c.label()
+	c.mmapArgs(c.layout.Code, arch.PageSize, protX, uint64(c.o.mm.Table().Lookup(frameAt).PFN()))
+	c.Mov(8, asm.R15, r15)
+	c.Mov(8, asm.R12, asm.Imm(0))
+	c.Mov(8, asm.RBX, asm.Imm(0))
+	c.jumpAt(siteMmap, back)
+	c.Label(back)
 }
 
 // registersIn is where in its stub's pages the innocent's secret register lies,
@@ -307,4 +326,24 @@ func (o *offender) neighbour() physmem.PFN {
 	s.note(pfn)
 	s.note(pfn + 1)
 	return pfn
+}
+
+// ownCall makes a stub code page that asks for the stub's pid by a 32-bit call.
+func ownCall(insn ...byte) func(s *stage, o *offender) {
+	return func(s *stage, o *offender) {
+		s.secrets[uint64(o.mm.PID())] = "the host's answer to a system call"
+		o.writeOwnStub(func(a *asm.Assembler) {
+			a.Mov(8, asm.RAX, asm.Imm(sys32Getpid))
+			a.Bytes(insn)
+			a.Mov(8, asm.RBX, num(resultAt))
+			a.Mov(8, asm.Ptr(asm.RBX, 16), asm.RAX)
+		})
+	}
+}
+
+func callInStub(c *code) {
+	c.obtain()
+	c.attempt()
+	c.enterOwnStub(0)
+	c.done()
 }
