@@ -118,6 +118,7 @@ func checkCases() []Case {
 			needs: []string{siteCheck}, emit: enter(x.args), serve: grants(x.pages, x.acc),
 		})
 	}
+	cases = append(cases, tornCase(sealed(Killed)))
 	takeBack := grants(1, rw)
 	return append(cases, Case{
 		Name: "replay-old", Promise: "P4", Want: sealed(Killed),
@@ -155,4 +156,78 @@ func (c *code) findEntry(at arch.Addr) {
 	c.Label(found)
 	c.Alu(asm.Cmp, 8, asm.R14, asm.Imm(stubabi.MaxSealedEntries))
 	c.Jcc(asm.E, "not-live")
+}
+
+// Where the program of tornCase finds how long to wait, in turns of a loop.
+const delayAt = resultAt + 0x60
+
+// tornStubs is how many stubs tornCase uses up: each has one try.
+const tornStubs = 40
+
+// tornCase has its kernel replace a batch that maps a page for writing by one
+// that maps another frame there for reading only, and asks for that frame with
+// write access meanwhile, from another CPU if there is one: an entry of which
+// only the first half is new would allow it.
+func tornCase(want Want) Case {
+	const at = moreAt
+	return Case{
+		Name: "replay-torn", Promise: "P1", Want: want,
+		About: "makes a mapping out of the old half and the new half of an entry, while the monitor rewrites it on another CPU",
+		needs: []string{siteCheck},
+		emit: func(c *code) {
+			frame := c.o.mm.Table().Lookup(readAt).PFN()
+			back := c.label()
+			c.attempt()
+			c.call(nrOwn)
+			c.frameInRBX()
+			c.Mov(8, asm.Ptr(asm.RBX, offFrameRAX), asm.Imm(nrOwn))
+			c.say(unix.SIGSYS)
+			c.Mov(8, asm.R12, num(c.layout.Control))
+			c.Mov(4, asm.R13, asm.Ptr(asm.R12, stubabi.OffControlSeq))
+			c.flip()
+			c.Label("old")
+			c.Alu(asm.Cmp, 4, asm.R13, asm.Ptr(asm.R12, stubabi.OffControlSeq))
+			c.Jcc(asm.E, "old")
+			c.Mov(8, asm.RBX, num(delayAt))
+			c.Mov(8, asm.R13, asm.Ptr(asm.RBX, 0))
+			c.Label("delay")
+			c.Dec(8, asm.R13)
+			c.Jcc(asm.NS, "delay")
+			c.args(unix.SYS_MMAP, []asm.Operand{num(at), asm.Imm(arch.PageSize), asm.Imm(protRW),
+				asm.Imm(c.flags), asm.Imm(c.fd), num(frame * arch.PageSize)})
+			c.Mov(8, asm.RBX, asm.Imm(0))
+			c.jumpAt(siteCheck, back)
+			c.Label(back)
+			c.poke(at)
+			c.done()
+		},
+		serve: func(s *stage, o *offender, ev *skas.Event) {
+			if o.calls++; o.calls == 1 {
+				if _, err := o.grant(at, arch.Read|arch.Write); err != nil {
+					panic("BUG: " + err.Error())
+				}
+				return
+			}
+			frame := o.mm.Table().Lookup(readAt).PFN()
+			s.mem.Ref(frame)
+			if err := o.mm.Table().Map(at, frame, arch.Read); err != nil {
+				panic("BUG: " + err.Error())
+			}
+		},
+		play: func(c *Case, s *stage, o *offender) error {
+			for try := 0; ; try++ {
+				var delay [8]byte
+				binary.LittleEndian.PutUint64(delay[:], uint64(try*try*20)) // some 10 us at the end
+				o.write(delayAt, delay[:])
+				o.elsewhere = true
+				if err := o.run(c, s.vcpu); err != nil || o.dead == nil || try == tornStubs {
+					return err
+				}
+				var err error
+				if o, err = s.newOffender(c); err != nil {
+					return err
+				}
+			}
+		},
+	}
 }

@@ -4,11 +4,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 
 	"goskas/arch"
 	"goskas/arch/amd64"
 	"goskas/arch/amd64/asm"
+	"goskas/internal/sys"
 	"goskas/physmem"
 	"goskas/skas"
 
@@ -28,6 +30,7 @@ type offender struct {
 	gone   physmem.PFN // the frame at goneAt, if there is one
 	calls  int         // of its own kind, as the case counts them
 
+	elsewhere bool // its stub runs on another CPU than its vCPU, if there is one
 	attempted bool
 	done      bool  // its program came to its end
 	dead      error // what its stub died of
@@ -206,12 +209,26 @@ func (o *offender) run(c *Case, v *skas.VCPU) error {
 func (o *offender) stopped(c *Case, ev *skas.Event) error {
 	o.s.mu.Lock()
 	defer o.s.mu.Unlock()
-	o.events++
+	if o.events++; o.events == 1 && o.elsewhere {
+		if err := o.move(); err != nil {
+			return err
+		}
+	}
 	o.s.trace("%v signal %d nr %d pc %#x rax %#x fault %#x", ev.Kind, ev.Signo, ev.NR, o.s.arch.PC(&o.regs), *o.reg(asm.RAX), ev.Fault.Addr)
 	for _, r := range o.regs.GPR {
 		o.s.witness(r, "a register")
 	}
 	return o.answer(c, ev)
+}
+
+// move puts its stub on another CPU than that of the stage's vCPU.
+func (o *offender) move() error {
+	for cpu := range runtime.NumCPU() {
+		if cpu != o.s.vcpu.CPU() {
+			return sys.SetAffinity(o.mm.PID(), cpu)
+		}
+	}
+	return nil
 }
 
 func (o *offender) hung(how string) {
