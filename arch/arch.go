@@ -66,13 +66,13 @@ type Regs struct {
 	X []byte
 }
 
-// Fault is a page fault of guest code, decoded.
+// Fault is an exception of guest code, decoded.
 type Fault struct {
+	// Page is true for a page fault. All others have Trap and Code alone: what
+	// the CPU tells of an address is that of some page fault before.
+	Page   bool
 	Addr   Addr   // faulting address
 	Access Access // what was tried
-	// Page is true for a page fault; false for a general protection fault,
-	// whose address is unknown.
-	Page bool
 	// Present is true if the host had a mapping there and refused the
 	// access (SEGV_ACCERR), false if there was none (SEGV_MAPERR).
 	Present bool
@@ -82,17 +82,18 @@ type Fault struct {
 
 // Signal is what a guest signal handler is entered with.
 type Signal struct {
-	No        int
-	Info      [128]byte // siginfo_t in the guest's layout
-	Handler   Addr
-	Restorer  Addr
-	Mask      uint64 // mask to restore on return
-	OnStack   bool   // switch to the alternate stack below
-	AltBase   Addr   // current alternate stack, recorded in the frame
-	AltSize   uint64
-	AltFlags  uint32
-	Fault     Fault // for the context's trapno, err and cr2
-	FromFault bool
+	No       int
+	Info     [128]byte // siginfo_t in the guest's layout
+	Handler  Addr
+	Restorer Addr
+	Mask     uint64 // mask to restore on return
+	OnStack  bool   // switch to the alternate stack below
+	AltBase  Addr   // current alternate stack, recorded in the frame
+	AltSize  uint64
+	AltFlags uint32
+	// Trap, Code and Addr of the task's exceptions so far go into the context
+	// (trapno, err, cr2), whatever the signal is about.
+	Fault Fault
 }
 
 // SignalReturn is what a signal frame says beside the registers.
@@ -141,7 +142,7 @@ type Arch interface {
 	MContextSize() int
 	// FrameX is the address of the extended state that mctx points to.
 	FrameX(mctx []byte) Addr
-	// FrameFault decodes a SIGSEGV frame.
+	// FrameFault decodes the frame of a signal that an exception caused.
 	FrameFault(mctx []byte) Fault
 	// XSize is the size of the extended state in a signal frame of this
 	// host, trailing magic not counted.

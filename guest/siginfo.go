@@ -17,10 +17,8 @@ type sigInfo struct {
 	addr   arch.Addr // faults and traps
 	value  uint64    // sigqueue, timers
 	// raw is the guest's own siginfo (rt_sigqueueinfo), used as it is.
-	raw *[abi.SI_SIZE]byte
-	// fault goes into the signal frame's context.
-	fault   arch.Fault
-	isFault bool
+	raw     *[abi.SI_SIZE]byte
+	isFault bool // addr counts, also if it is 0
 }
 
 // bytes is the siginfo_t.

@@ -107,17 +107,16 @@ func (k *Kernel) enterHandler(t *Task, in *sigInfo, act sigAction) {
 	}
 	onAlt := t.onAltStack()
 	s := arch.Signal{
-		No:        in.no,
-		Info:      in.bytes(),
-		Handler:   act.handler,
-		Restorer:  act.restorer,
-		Mask:      mask,
-		OnStack:   act.flags&abi.SA_ONSTACK != 0 && t.altFlags&abi.SS_DISABLE == 0 && !onAlt,
-		AltBase:   t.altBase,
-		AltSize:   t.altSize,
-		AltFlags:  t.altFlags,
-		Fault:     in.fault,
-		FromFault: in.isFault,
+		No:       in.no,
+		Info:     in.bytes(),
+		Handler:  act.handler,
+		Restorer: act.restorer,
+		Mask:     mask,
+		OnStack:  act.flags&abi.SA_ONSTACK != 0 && t.altFlags&abi.SS_DISABLE == 0 && !onAlt,
+		AltBase:  t.altBase,
+		AltSize:  t.altSize,
+		AltFlags: t.altFlags,
+		Fault:    t.trap,
 	}
 	t.saveX()
 	regs := t.regs

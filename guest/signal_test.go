@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"goskas/arch"
@@ -45,6 +46,49 @@ func TestSignalFrameStaysOnTheAlternateStack(t *testing.T) {
 			t.Errorf("stack of %d bytes: the memory below has changed (%v)", size, err)
 		}
 		space.unref()
+	}
+}
+
+// The frame of a signal once had the number, error code and address of page
+// faults alone, and a general protection fault the address of one before it.
+func TestSignalFramesTellTheTrap(t *testing.T) {
+	k, _ := newBareKernel(t, 1<<20)
+	task := newBareTask(t, k)
+	stack := task.anon(t, 16)
+	for _, c := range []struct {
+		name string
+		in   sigInfo
+		trap arch.Fault // the exception
+		want arch.Fault // in the frame
+		addr uint64     // in the siginfo
+	}{
+		{"breakpoint", faultSignal(int(unix.SIGTRAP), abi.SI_KERNEL, 0), arch.Fault{Trap: 3}, arch.Fault{Trap: 3}, 0},
+		{"page fault", faultSignal(int(unix.SIGSEGV), abi.SEGV_MAPERR, 0x1234),
+			arch.Fault{Page: true, Addr: 0x1234, Trap: 14, Code: 6}, arch.Fault{Addr: 0x1234, Trap: 14, Code: 6}, 0x1234},
+		{"general protection", faultSignal(int(unix.SIGSEGV), abi.SI_KERNEL, 0),
+			arch.Fault{Trap: 13, Code: 0x102}, arch.Fault{Addr: 0x1234, Trap: 13, Code: 0x102}, 0},
+		{"division", faultSignal(int(unix.SIGFPE), 1, 0x400000), arch.Fault{}, arch.Fault{Addr: 0x1234}, 0x400000},
+		{"undefined instruction", faultSignal(int(unix.SIGILL), 2, 0x400000), arch.Fault{Trap: 6}, arch.Fault{Addr: 0x1234, Trap: 6}, 0x400000},
+		// Sent from the host: no exception of the task's.
+		{"from outside", faultSignal(int(unix.SIGILL), 0, 0), arch.Fault{}, arch.Fault{Addr: 0x1234, Trap: 6}, 0},
+	} {
+		task.sig.actions[c.in.no] = sigAction{handler: 0x1000, restorer: 0x2000, flags: abi.SA_RESTORER}
+		task.setBlocked(0)
+		k.arch.SetSP(&task.regs, arch.Addr(stack+15*arch.PageSize))
+		task.forceFault(c.in, c.trap)
+		k.deliverSignals(task)
+		// struct rt_sigframe: the return address, then the ucontext with its
+		// sigcontext at 40, whose err, trapno, mask and cr2 are at 152, and
+		// the siginfo, whose address is at 16 (asm/sigframe.h, asm/sigcontext.h).
+		frame := task.peek(t, uint64(k.arch.SP(&task.regs)), 8+40+256+8+24)
+		mctx, info := frame[48:], frame[312:]
+		got := arch.Fault{Code: le.Uint64(mctx[152:]), Trap: le.Uint64(mctx[160:]), Addr: arch.Addr(le.Uint64(mctx[176:]))}
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%s: %s", c.name, diff)
+		}
+		if addr := le.Uint64(info[16:]); addr != c.addr {
+			t.Errorf("%s: address %#x, want %#x", c.name, addr, c.addr)
+		}
 	}
 }
 

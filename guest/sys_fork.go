@@ -133,7 +133,7 @@ func (t *Task) spawn(c cloneArgs) (*Task, unix.Errno) {
 	child.pgid, child.sid, child.exitSig = t.pgid, t.sid, c.exitSig
 	child.comm, child.exe, child.cmdline = t.comm, t.exe, t.cmdline
 	child.dumpable, child.rlimits = t.dumpable, t.rlimits
-	child.blocked = t.blocked
+	child.blocked, child.trap = t.blocked, t.trap
 	if t.haveSaved {
 		child.blocked = t.savedMask
 	}

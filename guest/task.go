@@ -87,6 +87,9 @@ type Task struct {
 	altSize   uint64
 	altFlags  uint32
 	pdeathSig int
+	// trap is the last exception that brought a signal, with the address of the
+	// last such page fault (thread_struct's trap_nr, error_code and cr2).
+	trap arch.Fault
 
 	status     int  // as wait4 reports it, once a zombie
 	stopSig    int  // why it stopped

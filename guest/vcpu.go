@@ -89,7 +89,7 @@ func (k *Kernel) enterGuest(v *skas.VCPU, t *Task) {
 		k.stats.PageFaults++
 		t.minflt++
 		if sig, code := t.space.fault(ev.Fault); sig != 0 {
-			t.forceFault(sig, code, ev.Fault)
+			t.forceFault(faultSignal(sig, code, ev.Fault.Addr), ev.Fault)
 		}
 	case skas.Tick:
 		k.stats.Ticks++
@@ -97,7 +97,7 @@ func (k *Kernel) enterGuest(v *skas.VCPU, t *Task) {
 		t.yield = true
 	case skas.Trap:
 		k.stats.Traps++
-		t.force(faultSignal(ev.Signo, ev.Code, ev.Addr))
+		t.forceFault(faultSignal(ev.Signo, ev.Code, ev.Addr), ev.Fault)
 	default:
 		k.log.Error("unknown event", "kind", ev.Kind, "pid", t.pid)
 		t.kill(unix.SIGKILL)
@@ -136,13 +136,18 @@ func (k *Kernel) runFailed(t *Task, err error) {
 	t.kill(unix.SIGSEGV)
 }
 
-// forceFault sends the signal of a page fault to the task that caused it.
-func (t *Task) forceFault(sig int, code int32, f arch.Fault) {
-	if sig == int(unix.SIGKILL) {
+// forceFault sends the signal of an exception to the task that caused it. The
+// address of a page fault stays until the next one, as in Linux.
+func (t *Task) forceFault(in sigInfo, f arch.Fault) {
+	if in.no == int(unix.SIGKILL) {
 		t.kill(unix.SIGKILL)
 		return
 	}
-	in := faultSignal(sig, code, f.Addr)
-	in.fault, in.isFault = f, true
+	if in.code > 0 { // not sent by somebody on the host
+		if !f.Page {
+			f.Addr = t.trap.Addr
+		}
+		t.trap = f
+	}
 	t.force(in)
 }

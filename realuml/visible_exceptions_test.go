@@ -23,22 +23,15 @@ var visibleExceptions = []unlikeLinux{
 	except("faults", "execute what cannot be executed, .*", uml, "UML has no memory that can be read but not executed"),
 	except("faults", "(non-canonical address|privileged instruction), (code|address)", uml,
 		"UML takes every SIGSEGV for a page fault, at the address of the last one"),
-	except("faults", "(non-canonical address|privileged instruction), address", []peer{ours},
-		"open: a general protection fault has the address of the last page fault; it should have none"),
 
 	except("memory", "read behind the end of shared memory, .*", []peer{ours}, "open: shared memory grows with a mapping of it; on Linux the mapping grows alone, and its end raises SIGBUS"),
-	except("memory", "holes, page 3 after the second", []peer{ours}, "open: madvise stops behind the first mapping after a hole; on Linux it does all of the range and then reports the hole"),
 	except("memory", "write before the hole after that, error code", []peer{umlSeccomp, umlPtrace, ours}, "as the write after mprotect"),
 
-	except("traps", ".*, trap number", []peer{umlSeccomp, umlPtrace, ours},
-		"open: the trap number in the frame of a signal that is no page fault is not the CPU's; UML's is the last page fault's"),
-	except("traps", ".*, (error code|address)", uml, "UML tells the last page fault's"),
+	except("traps", ".*, (trap number|error code|address)", uml, "UML tells the last page fault's"),
 	except("traps", "(interrupt of the kernel's|port), code", uml, "UML takes every SIGSEGV for a page fault"),
-	except("traps", "(interrupt of the kernel's|port), address", []peer{ours}, "open: as for the privileged instruction"),
 
 	except("single step", "single step, .*", []peer{umlSeccomp}, "UML tells the last page fault's address and trap number"),
 	except("single step", "single step, .*|exit status", []peer{umlPtrace}, "UML in ptrace mode kills a program that steps through itself"),
-	except("single step", "single step, trap number", []peer{ours}, "open: as for other traps"),
 
 	except("bases", "fs at the start", []peer{umlPtrace}, "UML in ptrace mode leaves its own base to the program"),
 	except("bases that cannot be", "fs|gs", []peer{umlSeccomp}, "UML does not look at the base"),

@@ -41,7 +41,8 @@ type Event struct {
 	Late  bool
 	Signo int   // host signal that carried it
 	Code  int32 // si_code
-	// Fault is set for PageFault.
+	// Fault is set for PageFault and Trap, unless a signal from the host
+	// carries it.
 	Fault arch.Fault
 	// Addr is si_addr for Trap: where it happened.
 	Addr arch.Addr

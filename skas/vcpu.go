@@ -176,6 +176,9 @@ func (v *VCPU) stopped(x *MM, r *arch.Regs) (Event, error) {
 		// The last two: sent by somebody on the host.
 		e.Kind = Trap
 		e.Addr = arch.Addr(le.Uint64(rep.info[offSIAddr:]))
+		if e.Code > 0 {
+			e.Fault = a.FrameFault(rep.mctx)
+		}
 	default:
 		return Event{}, x.refuse("signal %d reported, which has no handler in the stub", rep.signal)
 	}

@@ -117,7 +117,7 @@ func FuzzFrame(f *testing.F) {
 		a.LoadFrame(mctx, &r)
 		a.FrameX(mctx)
 		fault := a.FrameFault(mctx)
-		if fault.Access != arch.Read && fault.Access != arch.Write && fault.Access != arch.Exec {
+		if fault.Page && fault.Access != arch.Read && fault.Access != arch.Write && fault.Access != arch.Exec {
 			t.Errorf("fault %+v", fault)
 		}
 		a.Syscall(&r)
@@ -193,17 +193,18 @@ func TestFrameFault(t *testing.T) {
 		trap, code uint64
 		want       arch.Fault
 	}{
-		{14, 4, arch.Fault{Page: true, Access: arch.Read}},
-		{14, 6, arch.Fault{Page: true, Access: arch.Write}},
-		{14, 7, arch.Fault{Page: true, Access: arch.Write, Present: true}},
-		{14, 0x15, arch.Fault{Page: true, Access: arch.Exec, Present: true}},
-		{13, 0, arch.Fault{Access: arch.Read}},
+		{14, 4, arch.Fault{Page: true, Addr: 0x1000, Access: arch.Read}},
+		{14, 6, arch.Fault{Page: true, Addr: 0x1000, Access: arch.Write}},
+		{14, 7, arch.Fault{Page: true, Addr: 0x1000, Access: arch.Write, Present: true}},
+		{14, 0x15, arch.Fault{Page: true, Addr: 0x1000, Access: arch.Exec, Present: true}},
+		{13, 0x102, arch.Fault{}}, // the address is a page fault's before it
+		{6, 0, arch.Fault{}},
 	} {
 		mctx := make([]byte, mctxSize)
 		binary.LittleEndian.PutUint64(mctx[offCR2:], 0x1000)
 		binary.LittleEndian.PutUint64(mctx[offTrapno:], c.trap)
 		binary.LittleEndian.PutUint64(mctx[offErr:], c.code)
-		c.want.Addr, c.want.Trap, c.want.Code = 0x1000, c.trap, c.code
+		c.want.Trap, c.want.Code = c.trap, c.code
 		if diff := cmp.Diff(c.want, a.FrameFault(mctx)); diff != "" {
 			t.Error(diff)
 		}

@@ -148,11 +148,14 @@ const (
 
 func (*Arch) FrameFault(mctx []byte) arch.Fault {
 	f := arch.Fault{
-		Addr: arch.Addr(binary.LittleEndian.Uint64(mctx[offCR2:])),
 		Trap: binary.LittleEndian.Uint64(mctx[offTrapno:]),
 		Code: binary.LittleEndian.Uint64(mctx[offErr:]),
 	}
-	f.Page = f.Trap == trapPF
+	if f.Trap != trapPF {
+		return f
+	}
+	f.Page = true
+	f.Addr = arch.Addr(binary.LittleEndian.Uint64(mctx[offCR2:]))
 	f.Present = f.Code&pfProt != 0
 	switch {
 	case f.Code&pfInstr != 0:

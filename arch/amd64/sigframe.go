@@ -50,11 +50,9 @@ func (a *Arch) PushSignal(r *arch.Regs, s *arch.Signal) (frame []byte, at arch.A
 		le.PutUint64(mctx[8*i:], r.GPR[i])
 	}
 	le.PutUint64(mctx[offSelectors:], codeSegment(r)|userSS<<48)
-	if s.FromFault {
-		le.PutUint64(mctx[offErr:], s.Fault.Code)
-		le.PutUint64(mctx[offTrapno:], s.Fault.Trap)
-		le.PutUint64(mctx[offCR2:], uint64(s.Fault.Addr))
-	}
+	le.PutUint64(mctx[offErr:], s.Fault.Code)
+	le.PutUint64(mctx[offTrapno:], s.Fault.Trap)
+	le.PutUint64(mctx[offCR2:], uint64(s.Fault.Addr))
 	le.PutUint64(mctx[offOldmask:], s.Mask)
 	le.PutUint64(mctx[offFPState:], uint64(x))
 	le.PutUint64(frame[ucMask:], s.Mask)
