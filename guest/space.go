@@ -24,8 +24,8 @@ const (
 	mmapMargin = stackSize * 16 // between the top of mappings and the stack's
 )
 
-// errBus is a page behind the end of its file.
-var errBus = errors.New("page behind the end of the file")
+// errBus is a page behind the end of its file or shared memory.
+var errBus = errors.New("page behind the end of its object")
 
 // Space is a guest address space. The kernel lock guards it.
 type Space struct {
@@ -265,6 +265,9 @@ func (s *Space) fillRun(a, end arch.Addr) int {
 func (s *Space) fillShared(v *vma, page arch.Addr) error {
 	s.k.stats.MinorFaults++
 	n := v.page(page)
+	if n >= v.shared.size {
+		return errBus
+	}
 	pfn, ok := v.shared.pages[n]
 	if !ok {
 		var err error

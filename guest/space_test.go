@@ -124,13 +124,13 @@ func (m *spaceModel) mremap(from, _ uint64) {
 	p, ok := m.pages[from]
 	v, e := m.do(unix.SYS_MREMAP, from, arch.PageSize, arch.PageSize, unix.MREMAP_MAYMOVE|unix.MREMAP_FIXED, to)
 	switch {
-	case !ok:
-		if e != unix.EFAULT {
-			m.bad("mremap of a hole: %v", e)
-		}
 	case from == to:
 		if e != unix.EINVAL {
 			m.bad("mremap to itself: %v", e)
+		}
+	case !ok:
+		if e != unix.EFAULT {
+			m.bad("mremap of a hole: %v", e)
 		}
 	default:
 		if e != 0 || uint64(v) != to {
@@ -291,6 +291,50 @@ func TestGrowingDownKeepsTheContent(t *testing.T) {
 	// The file has no more than four pages below.
 	if e := task.copyIn(arch.Addr(at-6*arch.PageSize), make([]byte, 1)); e != unix.EFAULT {
 		t.Errorf("growing past the start of the file: %v", e)
+	}
+}
+
+// Growing a mapping of shared memory once gave zeros behind the memory's end.
+func TestGrownSharedMappingEndsWithItsMemory(t *testing.T) {
+	k, _ := newBareKernel(t, 1<<20)
+	task := newBareTask(t, k)
+	at := uint64(task.must(t, unix.SYS_MMAP, 0, 2*arch.PageSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS, ^uint64(0), 0))
+	task.poke(t, at+arch.PageSize, []byte{7})
+	to := uint64(task.must(t, unix.SYS_MREMAP, at, 2*arch.PageSize, 4*arch.PageSize, unix.MREMAP_MAYMOVE))
+	if got := task.peek(t, to+arch.PageSize, 1); got[0] != 7 {
+		t.Errorf("the page that was there has %d", got[0])
+	}
+	for _, acc := range []arch.Access{arch.Read, arch.Write} {
+		sig, code := task.space.fault(arch.Fault{Page: true, Addr: arch.Addr(to + 2*arch.PageSize), Access: acc})
+		if sig != int(unix.SIGBUS) || code != abi.BUS_ADRERR {
+			t.Errorf("%v behind the end: signal %d, code %d", acc, sig, code)
+		}
+	}
+	if e := task.copyOut(arch.Addr(to+3*arch.PageSize), []byte{1}); e != unix.EFAULT {
+		t.Errorf("the kernel behind the end: %v", e)
+	}
+}
+
+// mremap once looked for the mapping before it looked whether its place and the
+// target overlap.
+func TestMremapRefusesOverlapFirst(t *testing.T) {
+	k, _ := newBareKernel(t, 1<<20)
+	task := newBareTask(t, k)
+	const at = 0x1000_0000 // nothing is there
+	move := uint64(unix.MREMAP_MAYMOVE | unix.MREMAP_FIXED)
+	for _, c := range []struct {
+		flags, to uint64
+		want      unix.Errno
+	}{
+		{move, at - arch.PageSize, unix.EINVAL},
+		{move, at, unix.EINVAL},
+		{move, at + 1, unix.EINVAL},
+		{unix.MREMAP_FIXED, at + 0x100000, unix.EINVAL},
+		{move, at + 0x100000, unix.EFAULT},
+	} {
+		if _, e := task.do(unix.SYS_MREMAP, at, arch.PageSize, 2*arch.PageSize, c.flags, c.to); e != c.want {
+			t.Errorf("mremap to %#x, flags %d: %v, want %v", c.to, c.flags, e, c.want)
+		}
 	}
 }
 

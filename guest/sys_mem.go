@@ -135,7 +135,7 @@ func (t *Task) mapContent(r *mapRequest, flags, fd int, offset uint64) unix.Errn
 			return unix.ENOMEM
 		}
 		if shared {
-			r.v.shared = &sharedMemory{pages: make(map[uint64]physmem.PFN), refs: 1}
+			r.v.shared = &sharedMemory{pages: make(map[uint64]physmem.PFN), size: r.length / arch.PageSize, refs: 1}
 		}
 		return 0
 	}
@@ -338,9 +338,15 @@ func sysMremap(t *Task, a args) (int64, unix.Errno) {
 	flags := a.int(3)
 	oldStart, oldEnd, ok := s.pageRange(a.addr(0), a[1])
 	size, okSize := arch.Addr(a[2]).PageUp()
-	if !ok || !okSize || size == 0 || flags&^known != 0 || oldStart == oldEnd ||
-		flags&unix.MREMAP_FIXED != 0 && flags&unix.MREMAP_MAYMOVE == 0 {
+	if !ok || !okSize || size == 0 || flags&^known != 0 || oldStart == oldEnd {
 		return 0, unix.EINVAL
+	}
+	var to, toEnd arch.Addr
+	if flags&unix.MREMAP_FIXED != 0 {
+		to, toEnd, ok = s.pageRange(a.addr(4), uint64(size))
+		if !ok || to < minAddr || to < oldEnd && oldStart < toEnd || flags&unix.MREMAP_MAYMOVE == 0 {
+			return 0, unix.EINVAL
+		}
 	}
 	// A move may split what it comes from and what it goes to.
 	if size > s.mm.End() || s.vmas.tree.Len() > maxVMAs-4 {
@@ -352,10 +358,6 @@ func sysMremap(t *Task, a args) (int64, unix.Errno) {
 	}
 	oldSize := oldEnd - oldStart
 	if flags&unix.MREMAP_FIXED != 0 {
-		to, toEnd, ok := s.pageRange(a.addr(4), uint64(size))
-		if !ok || to < minAddr || to < oldEnd && oldStart < toEnd {
-			return 0, unix.EINVAL
-		}
 		s.unmap(to, toEnd)
 		return s.move(oldStart, oldSize, to, size)
 	}
@@ -376,8 +378,7 @@ func sysMremap(t *Task, a args) (int64, unix.Errno) {
 	if flags&unix.MREMAP_MAYMOVE == 0 {
 		return 0, unix.ENOMEM
 	}
-	to, ok := s.vmas.gap(minAddr, s.mmapTop, uint64(size))
-	if !ok {
+	if to, ok = s.vmas.gap(minAddr, s.mmapTop, uint64(size)); !ok {
 		return 0, unix.ENOMEM
 	}
 	return s.move(oldStart, oldSize, to, size)

@@ -56,6 +56,7 @@ func (f *fileMapping) unref() {
 // process that has it mapped.
 type sharedMemory struct {
 	pages map[uint64]physmem.PFN
+	size  uint64 // in pages, for good: a mapping that grows shows nothing behind
 	refs  int
 }
 

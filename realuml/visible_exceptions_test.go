@@ -15,8 +15,6 @@ var uml = []peer{umlSeccomp, umlPtrace}
 // visibleExceptions are the differences to Linux that are known. Those of real
 // UML alone are where ours is better. Those with "open:" are faults of ours.
 var visibleExceptions = []unlikeLinux{
-	except("results of system calls", "lseek to a bad place", []peer{ours}, "open: lseek looks at the file before it looks at whence"),
-
 	except("faults", "write after mprotect, error code", []peer{umlSeccomp, umlPtrace, ours},
 		"the error code is the host's, whose page tables have not seen the page yet since it was mapped anew"),
 	except("faults", "read what can only be written, .*", uml, "UML has no memory that can be written but not read, yet no access for reading, either"),
@@ -24,7 +22,6 @@ var visibleExceptions = []unlikeLinux{
 	except("faults", "(non-canonical address|privileged instruction), (code|address)", uml,
 		"UML takes every SIGSEGV for a page fault, at the address of the last one"),
 
-	except("memory", "read behind the end of shared memory, .*", []peer{ours}, "open: shared memory grows with a mapping of it; on Linux the mapping grows alone, and its end raises SIGBUS"),
 	except("memory", "write before the hole after that, error code", []peer{umlSeccomp, umlPtrace, ours}, "as the write after mprotect"),
 
 	except("traps", ".*, (trap number|error code|address)", uml, "UML tells the last page fault's"),

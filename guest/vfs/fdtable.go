@@ -75,6 +75,9 @@ func (o *OpenFile) Write(p []byte) (int, error) {
 
 // Seek is lseek.
 func (o *OpenFile) Seek(off int64, whence int) (int64, error) {
+	if whence < unix.SEEK_SET || whence > unix.SEEK_HOLE {
+		return 0, unix.EINVAL // whatever the file
+	}
 	if !o.File.Seekable() {
 		return 0, unix.ESPIPE
 	}
@@ -99,8 +102,6 @@ func (o *OpenFile) Seek(off int64, whence int) (int64, error) {
 			break
 		}
 		base = st.Size
-	default:
-		return 0, unix.EINVAL
 	}
 	to := base + off
 	if to < 0 || off > 0 && to < base {
