@@ -195,6 +195,8 @@ func sysRtSigreturn(t *Task, _ args) (int64, unix.Errno) {
 	result, _ := t.k.arch.Syscall(&t.regs)
 	t.k.traceReturn(t, ret.Mask, int64(result))
 	t.setBlocked(ret.Mask)
-	t.altBase, t.altSize, t.altFlags = ret.AltBase, ret.AltSize, ret.AltFlags
+	// What sigaltstack would refuse is not taken from a frame, either; nobody
+	// is told (restore_altstack in Linux).
+	_ = t.setAltStack(ret.AltBase, ret.AltSize, ret.AltFlags)
 	return 0, errNeverReturns
 }

@@ -92,4 +92,54 @@ func TestSignalFramesTellTheTrap(t *testing.T) {
 	}
 }
 
+// sigreturn once took any alternate stack from the frame, also one that
+// sigaltstack refuses.
+func TestSigreturnChecksTheAlternateStack(t *testing.T) {
+	const ssBase, ssFlags, ssSize = 24, 32, 40 // of uc_stack, from the frame's start
+	for _, c := range []struct {
+		name              string
+		base, flags, size uint64
+		taken             bool
+	}{
+		{"good", 0x10000, 0, 1 << 16, true},
+		{"too small", 0x10000, 0, abi.MINSIGSTKSZ - 1, false},
+		{"bad flags", 0x10000, 0x40, 1 << 16, false},
+		{"none", 0x10000, abi.SS_DISABLE, 1 << 16, true},
+	} {
+		k, _ := newBareKernel(t, 1<<20)
+		task := newBareTask(t, k)
+		mem := task.anon(t, 64)
+		sp := mem + 15*arch.PageSize
+		task.altBase, task.altSize, task.altFlags = arch.Addr(mem+16*arch.PageSize), 1<<15, 0
+		task.sig.actions[unix.SIGUSR1] = sigAction{handler: 0x1000, restorer: 0x2000, flags: abi.SA_RESTORER}
+		k.arch.SetSP(&task.regs, arch.Addr(sp))
+		task.send(userSig(unix.SIGUSR1))
+		k.deliverSignals(task)
+		frame := uint64(k.arch.SP(&task.regs))
+		before := [3]uint64{uint64(task.altBase), uint64(task.altFlags), task.altSize}
+		for i, w := range []uint64{c.base, c.flags, c.size} {
+			if e := task.storeU64(arch.Addr(frame+[]uint64{ssBase, ssFlags, ssSize}[i]), w); e != 0 {
+				t.Fatal(e)
+			}
+		}
+		k.arch.SetSP(&task.regs, arch.Addr(frame+8)) // the handler has returned
+		if _, e := sysRtSigreturn(task, args{}); e != errNeverReturns || task.deliverable() != 0 {
+			t.Fatalf("%s: sigreturn: %v", c.name, e)
+		}
+		if got := uint64(k.arch.SP(&task.regs)); got != sp {
+			t.Errorf("%s: the stack is at %#x", c.name, got)
+		}
+		want := before
+		switch {
+		case c.taken && c.flags == abi.SS_DISABLE:
+			want = [3]uint64{0, abi.SS_DISABLE, 0}
+		case c.taken:
+			want = [3]uint64{c.base, c.flags, c.size}
+		}
+		if got := [3]uint64{uint64(task.altBase), uint64(task.altFlags), task.altSize}; got != want {
+			t.Errorf("%s: alternate stack %#x, want %#x", c.name, got, want)
+		}
+	}
+}
+
 func userSig(no unix.Signal) sigInfo { return sigInfo{no: int(no)} }

@@ -45,7 +45,23 @@ func sysPpoll(t *Task, a args) (int64, unix.Errno) {
 	if e := t.pollPrepare(a.addr(2), a.addr(3), a[4]); e != 0 {
 		return 0, e
 	}
-	return t.poll(a.addr(0), a[1])
+	v, e := t.poll(a.addr(0), a[1])
+	return v, t.timeLeft(a.addr(2), e, time.Nanosecond)
+}
+
+// timeLeft writes what is left of the time limit of ppoll, pselect6 or select
+// where the limit was, when the call has come to its end or is interrupted: that
+// is e. A limit in memory that cannot be written stays as it is, and a call that
+// has therefore not told what is left cannot go on by itself.
+func (t *Task) timeLeft(limit arch.Addr, e unix.Errno, unit time.Duration) unix.Errno {
+	if limit == 0 || e == errBlocked {
+		return e
+	}
+	sec, nsec := splitTime(max(0, t.call.deadline-t.k.now()))
+	if t.storeWords(limit, sec, nsec/uint64(unit)) != 0 && isRestart(e) {
+		return unix.EINTR
+	}
+	return e
 }
 
 // pollPrepare reads the time limit and the signal mask that ppoll and pselect6
@@ -99,19 +115,17 @@ func sysSelect(t *Task, a args) (int64, unix.Errno) {
 		if e := t.loadWords(limit, w[:]); e != 0 {
 			return 0, e
 		}
-		// Microseconds beyond a second are carried over, as Linux does.
-		d, e := timeval(w[0]+w[1]/1e6, w[1]%1e6)
+		// Microseconds beyond a second are carried over, as Linux does, and
+		// negative ones make the remainder negative.
+		sec, usec := int64(w[0]), int64(w[1])
+		d, e := timespec([2]uint64{uint64(sec + usec/1e6), uint64(usec % 1e6 * 1000)})
 		if e != 0 {
 			return 0, e
 		}
 		t.setTimeout(d)
 	}
 	v, e := t.selectFDs(a)
-	if limit := a.addr(4); limit != 0 && e == 0 {
-		sec, nsec := splitTime(max(0, t.call.deadline-t.k.now()))
-		_ = t.storeWords(limit, sec, nsec/1000)
-	}
-	return v, e
+	return v, t.timeLeft(a.addr(4), e, time.Microsecond)
 }
 
 func sysPselect6(t *Task, a args) (int64, unix.Errno) {
@@ -124,7 +138,8 @@ func sysPselect6(t *Task, a args) (int64, unix.Errno) {
 	if e := t.pollPrepare(a.addr(4), arch.Addr(mask[0]), mask[1]); e != 0 {
 		return 0, e
 	}
-	return t.selectFDs(a)
+	v, e := t.selectFDs(a)
+	return v, t.timeLeft(a.addr(4), e, time.Nanosecond)
 }
 
 // maxSelect bounds the descriptors of one select.

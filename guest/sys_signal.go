@@ -137,19 +137,8 @@ func sysSigaltstack(t *Task, a args) (int64, unix.Errno) {
 		if e := t.loadWords(ss, w[:]); e != 0 {
 			return 0, e
 		}
-		if on {
-			return 0, unix.EPERM
-		}
-		flags := uint32(w[1])
-		switch mode := flags &^ abi.SS_AUTODISARM; {
-		case mode == abi.SS_DISABLE:
-			t.altBase, t.altSize, t.altFlags = 0, 0, flags
-		case mode != 0 && mode != abi.SS_ONSTACK:
-			return 0, unix.EINVAL
-		case w[2] < abi.MINSIGSTKSZ:
-			return 0, unix.ENOMEM
-		default:
-			t.altBase, t.altSize, t.altFlags = arch.Addr(w[0]), w[2], flags&^abi.SS_ONSTACK
+		if e := t.setAltStack(arch.Addr(w[0]), w[2], uint32(w[1])); e != 0 {
+			return 0, e
 		}
 	}
 	if old := a.addr(1); old != 0 {
@@ -159,6 +148,25 @@ func sysSigaltstack(t *Task, a args) (int64, unix.Errno) {
 		return 0, t.storeWords(old, uint64(prevBase), uint64(prevFlags), prevSize)
 	}
 	return 0, 0
+}
+
+// setAltStack makes a range of memory the alternate signal stack, if t is not
+// running on the present one.
+func (t *Task) setAltStack(base arch.Addr, size uint64, flags uint32) unix.Errno {
+	if t.onAltStack() {
+		return unix.EPERM
+	}
+	switch mode := flags &^ abi.SS_AUTODISARM; {
+	case mode == abi.SS_DISABLE:
+		t.altBase, t.altSize, t.altFlags = 0, 0, flags
+	case mode != 0 && mode != abi.SS_ONSTACK:
+		return unix.EINVAL
+	case size < abi.MINSIGSTKSZ:
+		return unix.ENOMEM
+	default:
+		t.altBase, t.altSize, t.altFlags = base, size, flags&^abi.SS_ONSTACK
+	}
+	return 0
 }
 
 func sysKill(t *Task, a args) (int64, unix.Errno) {
