@@ -274,6 +274,28 @@ func sysSyslog(_ *Task, a args) (int64, unix.Errno) {
 	return 0, 0
 }
 
+// sysReboot ends the machine. Every process is root's here, and may.
+func sysReboot(t *Task, a args) (int64, unix.Errno) {
+	if a.u32(0) != unix.LINUX_REBOOT_MAGIC1 {
+		return 0, unix.EINVAL
+	}
+	switch a.u32(1) {
+	case unix.LINUX_REBOOT_MAGIC2, abi.LINUX_REBOOT_MAGIC2A, abi.LINUX_REBOOT_MAGIC2B, abi.LINUX_REBOOT_MAGIC2C:
+	default:
+		return 0, unix.EINVAL
+	}
+	switch a.u32(2) {
+	case unix.LINUX_REBOOT_CMD_CAD_ON, unix.LINUX_REBOOT_CMD_CAD_OFF:
+		return 0, 0 // no keyboard has these three keys
+	case unix.LINUX_REBOOT_CMD_HALT, unix.LINUX_REBOOT_CMD_POWER_OFF:
+		t.k.traceGone(t)
+		t.k.status = 0
+		t.k.shutdown()
+		return 0, errNeverReturns
+	}
+	return 0, unix.EINVAL
+}
+
 func sysReturnZero(*Task, args) (int64, unix.Errno) { return 0, 0 }
 
 func sysRefuse(*Task, args) (int64, unix.Errno) { return 0, unix.ENOSYS }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"goskas/internal/abi"
 )
 
 // ioctls that x/sys/unix does not have (asm-generic/ioctls.h).
@@ -138,6 +140,16 @@ var (
 		{unix.F_SETFL, "F_SETFL"}, {unix.F_GETLK, "F_GETLK"}, {unix.F_SETLK, "F_SETLK"}, {unix.F_SETLKW, "F_SETLKW"},
 		{unix.F_SETOWN, "F_SETOWN"}, {unix.F_GETOWN, "F_GETOWN"}, {unix.F_DUPFD_CLOEXEC, "F_DUPFD_CLOEXEC"},
 		{unix.F_GETPIPE_SZ, "F_GETPIPE_SZ"}, {unix.F_SETPIPE_SZ, "F_SETPIPE_SZ"},
+	}
+	rebootMagics = []symbol{
+		{unix.LINUX_REBOOT_MAGIC1, "LINUX_REBOOT_MAGIC1"}, {unix.LINUX_REBOOT_MAGIC2, "LINUX_REBOOT_MAGIC2"},
+		{abi.LINUX_REBOOT_MAGIC2A, "LINUX_REBOOT_MAGIC2A"}, {abi.LINUX_REBOOT_MAGIC2B, "LINUX_REBOOT_MAGIC2B"},
+		{abi.LINUX_REBOOT_MAGIC2C, "LINUX_REBOOT_MAGIC2C"},
+	}
+	rebootCmds = []symbol{
+		{unix.LINUX_REBOOT_CMD_RESTART, "LINUX_REBOOT_CMD_RESTART"}, {unix.LINUX_REBOOT_CMD_HALT, "LINUX_REBOOT_CMD_HALT"},
+		{unix.LINUX_REBOOT_CMD_CAD_ON, "LINUX_REBOOT_CMD_CAD_ON"}, {unix.LINUX_REBOOT_CMD_CAD_OFF, "LINUX_REBOOT_CMD_CAD_OFF"},
+		{unix.LINUX_REBOOT_CMD_POWER_OFF, "LINUX_REBOOT_CMD_POWER_OFF"}, {unix.LINUX_REBOOT_CMD_RESTART2, "LINUX_REBOOT_CMD_RESTART2"},
 	}
 	ioctls = []symbol{
 		{unix.TCGETS, "TCGETS"}, {unix.TCSETS, "TCSETS"}, {unix.TCSETSW, "TCSETSW"}, {unix.TCSETSF, "TCSETSF"},

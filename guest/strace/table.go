@@ -167,6 +167,7 @@ var defs = map[uint64]*def{
 	unix.SYS_GETITIMER:       {name: "getitimer", params: out(in(value(itimers)), itimerval)},
 	unix.SYS_TIMES:           {name: "times", params: out(nil, ptr)},
 	unix.SYS_UNAME:           {name: "uname", params: out(nil, uname)},
+	unix.SYS_REBOOT:          {name: "reboot", params: in(value(rebootMagics), value(rebootMagics), value(rebootCmds))},
 	unix.SYS_SYSINFO:         {name: "sysinfo", params: out(nil, sysinfo)},
 	unix.SYS_GETRANDOM:       {name: "getrandom", params: out(nil, outHex, size, flags(randomFlags, "0"))},
 	unix.SYS_SETHOSTNAME:     {name: "sethostname", params: in(inBuf, size)},

@@ -35,3 +35,11 @@ const (
 // HWCAP2_FSGSBASE is the bit of AT_HWCAP2 that says that user code may set its
 // fs and gs bases itself (asm/hwcap2.h; Linux 5.9).
 const HWCAP2_FSGSBASE = 1 << 1
+
+// Second magic numbers of reboot(2), besides LINUX_REBOOT_MAGIC2
+// (linux/reboot.h).
+const (
+	LINUX_REBOOT_MAGIC2A = 85072278
+	LINUX_REBOOT_MAGIC2B = 369367448
+	LINUX_REBOOT_MAGIC2C = 537993216
+)

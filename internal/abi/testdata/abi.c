@@ -8,6 +8,7 @@
 #include <asm/siginfo.h>
 #include <linux/auxvec.h>
 #include <linux/futex.h>
+#include <linux/reboot.h>
 #include <linux/seccomp.h>
 #include <linux/signal.h>
 
@@ -70,6 +71,9 @@ int main(void)
 	OFF("SI_OFF_ARCH", siginfo_t, si_arch);
 
 	C(ARCH_SET_GS);
+	C(LINUX_REBOOT_MAGIC2A);
+	C(LINUX_REBOOT_MAGIC2B);
+	C(LINUX_REBOOT_MAGIC2C);
 	C(ARCH_SET_FS);
 	C(ARCH_GET_FS);
 	C(ARCH_GET_GS);
