@@ -104,6 +104,8 @@ var scripts = []struct{ name, script, stdin string }{
 	{"read only host", `echo x 2>/dev/null >/etc/goskas-test; test $? != 0 || rm /etc/goskas-test; test -w $W && echo writable; cd $W; mkdir a; rmdir a; rmdir a; echo $?; mv nosuch x; echo $?`, ""},
 	{"descriptors", `cd $W; echo one >f; exec 5<f; read l <&5; echo $l; read l <&5 || echo eof; exec 5<&-; cat <&5; echo $?; exec 6<>f; echo two >&6; cat f; seq 3 | { read a; cat; echo $a; }`, ""},
 	{"times out", `timeout 1 busybox sh -c 'trap "" TERM; sleep 0.1; echo done'; echo $?; timeout -s KILL 0.1 sleep 9; echo $?; read -t 1 x; echo $?`, ""},
+	{"named pipes", `cd $W; mkfifo -m 640 p; stat -c '%F %a' p; (echo one; sleep 0.1; echo two) >p & cat p; wait; seq 30000 >p & md5sum <p; wait; exec 3<>p; echo kept >&3; read x <&3; echo $x; exec 3>&-; mkfifo p 2>/dev/null; echo $?; mv p q; test -p q && echo pipe; rm q; ls | wc -l`, ""},
+	{"removed directory", `mkdir $W/d; cd $W/d; rmdir ../d; busybox pwd 2>&1 | sed s/.*://; echo x 2>/dev/null >f; echo $?; cd $W; busybox pwd | sed 's,.*/,,' | wc -l`, ""},
 	{"busy loops", `for n in 1 2 3; do (i=0; while [ $i -lt 3000 ]; do i=$((i+1)); done; echo $i) & done; wait`, ""},
 }
 

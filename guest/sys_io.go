@@ -96,7 +96,9 @@ func (t *Task) gather(s segments, off uint64, p []byte) (int, error) {
 
 // read moves bytes from f to user memory through the scratch buffer. get reads
 // at the current position, which is done bytes on from where the call began.
-func (t *Task) read(f *vfs.OpenFile, s segments, get func(p []byte, done uint64) (int, error)) (int64, unix.Errno) {
+// took, if there is one, is told how many of those that get has given have got
+// there, and says how many of these count.
+func (t *Task) read(f *vfs.OpenFile, s segments, get func(p []byte, done uint64) (int, error), took func(n, got int) int) (int64, unix.Errno) {
 	total, done := s.size(), uint64(0)
 	if total == 0 {
 		return 0, 0
@@ -106,6 +108,9 @@ func (t *Task) read(f *vfs.OpenFile, s segments, get func(p []byte, done uint64)
 		n, err := get(p, done)
 		if n > 0 {
 			m, fault := t.scatter(s, done, p[:n])
+			if took != nil {
+				m = took(m, n)
+			}
 			done += uint64(m)
 			if fault != nil {
 				if done == 0 {

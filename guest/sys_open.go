@@ -23,25 +23,43 @@ func sysCreat(t *Task, a args) (int64, unix.Errno) {
 }
 
 func (t *Task) openPath(fd int, at arch.Addr, flags int, mode uint32) (int64, unix.Errno) {
+	f, waited := t.call.data.(*vfs.OpenFile)
+	if !waited {
+		var e unix.Errno
+		if f, e = t.openAt(fd, at, flags, mode); e != 0 {
+			return 0, e
+		}
+	}
+	// An end of a named pipe waits for the other.
+	if vfs.PipeAlone(f.File) && !nonblocking(f) {
+		t.call.data = f
+		v, e := t.block(errRestartSys, f.File.Queue())
+		if e != errBlocked {
+			t.call.data = nil
+			_ = f.Unref()
+		}
+		return v, e
+	}
+	return t.install(f, flags&unix.O_CLOEXEC != 0)
+}
+
+func (t *Task) openAt(fd int, at arch.Addr, flags int, mode uint32) (*vfs.OpenFile, unix.Errno) {
 	path, e := t.path(at)
 	if e != 0 {
-		return 0, e
+		return nil, e
 	}
 	dir, e := t.base(fd, path)
 	if e != 0 {
-		return 0, e
+		return nil, e
 	}
 	switch {
 	case flags&unix.O_TMPFILE == unix.O_TMPFILE:
-		return 0, unix.EOPNOTSUPP
+		return nil, unix.EOPNOTSUPP
 	case flags&unix.O_CREAT != 0 && flags&unix.O_DIRECTORY != 0 && flags&unix.O_PATH == 0:
-		return 0, unix.EINVAL // as Linux since 6.4
+		return nil, unix.EINVAL // as Linux since 6.4
 	}
 	f, err := t.open(dir, path, flags, mode)
-	if err != nil {
-		return 0, errnoOf(err)
-	}
-	return t.install(f, flags&unix.O_CLOEXEC != 0)
+	return f, errnoOf(err)
 }
 
 // open finds or makes a file and opens it.

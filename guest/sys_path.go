@@ -135,6 +135,10 @@ func (t *Task) absent(p place) unix.Errno {
 const cwdFD = unix.AT_FDCWD
 
 func sysGetcwd(t *Task, a args) (int64, unix.Errno) {
+	// A directory that has been removed has no name any more.
+	if st, err := t.fs.cwd.Node.Stat(); err != nil || st.Nlink == 0 {
+		return 0, unix.ENOENT
+	}
 	path := t.k.ns.Path(t.fs.cwd)
 	if uint64(len(path)+1) > a[1] {
 		return 0, unix.ERANGE
@@ -196,8 +200,8 @@ func sysMknodat(t *Task, a args) (int64, unix.Errno) {
 
 func (t *Task) mknodAt(fd int, path arch.Addr, mode uint32) (int64, unix.Errno) {
 	switch mode & unix.S_IFMT {
-	case 0, unix.S_IFREG:
-	case unix.S_IFCHR, unix.S_IFBLK, unix.S_IFIFO, unix.S_IFSOCK:
+	case 0, unix.S_IFREG, unix.S_IFIFO:
+	case unix.S_IFCHR, unix.S_IFBLK, unix.S_IFSOCK:
 		return 0, unix.EPERM
 	default:
 		return 0, unix.EINVAL
@@ -206,7 +210,7 @@ func (t *Task) mknodAt(fd int, path arch.Addr, mode uint32) (int64, unix.Errno) 
 	if e != 0 {
 		return 0, e
 	}
-	_, err := p.dir.Node.Create(p.name, mode&^t.fs.umask&0o7777)
+	_, err := p.dir.Node.Create(p.name, mode&unix.S_IFMT|mode&^t.fs.umask&0o7777)
 	return 0, errnoOf(err)
 }
 

@@ -34,13 +34,23 @@ func putAt(f *vfs.OpenFile, off int64) func([]byte, uint64) (int, error) {
 	return func(p []byte, done uint64) (int, error) { return f.File.WriteAt(p, off+int64(done)) }
 }
 
+// stream is a file whose bytes are gone once they are read, and which keeps those
+// that have not reached user memory: a pipe.
+type stream interface {
+	Peek(p []byte) (int, error)
+	Take(n, peeked int) int
+}
+
 // readOn reads where f stands, and moves it by what has reached user memory.
 func (t *Task) readOn(f *vfs.OpenFile, s segments) (int64, unix.Errno) {
+	if p, ok := f.File.(stream); ok {
+		return t.read(f, s, func(b []byte, _ uint64) (int, error) { return p.Peek(b) }, p.Take)
+	}
 	if !f.File.Seekable() {
-		return t.read(f, s, func(p []byte, _ uint64) (int, error) { return f.Read(p) })
+		return t.read(f, s, func(p []byte, _ uint64) (int, error) { return f.Read(p) }, nil)
 	}
 	off := f.Offset
-	n, e := t.read(f, s, getAt(f, off))
+	n, e := t.read(f, s, getAt(f, off), nil)
 	if e == 0 {
 		f.Offset = off + n
 	}
@@ -134,7 +144,7 @@ func (t *Task) pread(fd int, s segments, off int64) (int64, unix.Errno) {
 	if e != 0 {
 		return 0, e
 	}
-	return t.read(f, s, getAt(f, off))
+	return t.read(f, s, getAt(f, off), nil)
 }
 
 func (t *Task) pwrite(fd int, s segments, off int64) (int64, unix.Errno) {

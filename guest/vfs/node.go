@@ -32,9 +32,10 @@ type Node interface {
 	// Lookup finds a name in a directory; never "." or "..".
 	Lookup(name string) (Node, error)
 	Readlink() (string, error)
-	// Open opens the node for flags (O_ACCMODE, O_TRUNC, O_DIRECTORY).
+	// Open opens the node for flags (O_ACCMODE, O_TRUNC, O_DIRECTORY, O_NONBLOCK).
 	Open(flags int) (File, error)
 
+	// Create makes a file, or what the mode's type says: S_IFIFO.
 	Create(name string, mode uint32) (Node, error)
 	Mkdir(name string, mode uint32) error
 	Symlink(name, target string) error

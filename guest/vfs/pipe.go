@@ -10,6 +10,7 @@ import (
 const (
 	pipeSize = 64 << 10
 	pipeBuf  = 4096 // writes up to this many bytes are not split
+	pipePage = 4096
 )
 
 // pipe is a ring of bytes between two kinds of ends.
@@ -18,7 +19,9 @@ type pipe struct {
 	buf              []byte // nil until the first write
 	start, n         int
 	readers, writers int
-	queue            wait.Queue
+	// How many there have ever been.
+	readersEver, writersEver int
+	queue                    wait.Queue
 }
 
 // Pipes makes pipes with inode numbers of their own.
@@ -27,17 +30,34 @@ type Pipes struct{ last uint64 }
 // New makes a pipe: what is written to w can be read from r.
 func (p *Pipes) New() (r, w File) {
 	p.last++
-	q := &pipe{ino: p.last, readers: 1, writers: 1}
-	return &pipeReader{pipe: q}, &pipeWriter{pipe: q}
+	q := &pipe{ino: p.last}
+	reader, writer := q.open(true, false), q.open(false, true)
+	return reader, writer
 }
 
-func (p *pipe) stat() (Stat, error) {
-	st := dynamicStat(p.ino, unix.S_IFIFO|0o600)
-	st.Dev++ // pipes are no part of any tree
-	return st, nil
+// open makes an end, for reading, writing or both.
+func (p *pipe) open(reads, writes bool) *pipeEnd {
+	e := &pipeEnd{pipe: p, reads: reads, writes: writes, since: never}
+	switch {
+	case reads && writes:
+	case reads && p.writers == 0:
+		e.since = p.writersEver
+	case writes && p.readers == 0:
+		e.since = p.readersEver
+	}
+	if reads {
+		p.readers++
+		p.readersEver++
+	}
+	if writes {
+		p.writers++
+		p.writersEver++
+	}
+	p.queue.Wake()
+	return e
 }
 
-func (p *pipe) read(b []byte) (int, error) {
+func (p *pipe) peek(b []byte) (int, error) {
 	if len(b) == 0 {
 		return 0, nil
 	}
@@ -47,15 +67,18 @@ func (p *pipe) read(b []byte) (int, error) {
 		}
 		return 0, unix.EAGAIN
 	}
-	done := 0
-	for done < len(b) && p.n > 0 {
-		n := copy(b[done:], p.buf[p.start:min(p.start+p.n, pipeSize)])
-		p.start = (p.start + n) % pipeSize
-		p.n -= n
-		done += n
+	b = b[:min(len(b), p.n)]
+	n := copy(b, p.buf[p.start:])
+	copy(b[n:], p.buf)
+	return len(b), nil
+}
+
+func (p *pipe) take(n int) {
+	p.start = (p.start + n) % pipeSize
+	if p.n -= n; p.n == 0 {
+		p.start = 0
 	}
 	p.queue.Wake()
-	return done, nil
 }
 
 func (p *pipe) write(b []byte) (int, error) {
@@ -91,54 +114,113 @@ func (p *pipe) ioctl(cmd uint32, arg []byte) error {
 	return nil
 }
 
-type pipeReader struct {
+// pipeEnd is an open end of a pipe.
+type pipeEnd struct {
 	NoFile
-	pipe *pipe
+	pipe          *pipe
+	reads, writes bool
+	node          *tmpNode // of a named pipe
+	// since is how many ends of the other kind there had ever been when this
+	// one was opened without any: until there is one more, it is alone.
+	since int
 }
 
-func (r *pipeReader) Stat() (Stat, error)              { return r.pipe.stat() }
-func (r *pipeReader) Read(b []byte) (int, error)       { return r.pipe.read(b) }
-func (r *pipeReader) Ioctl(cmd uint32, a []byte) error { return r.pipe.ioctl(cmd, a) }
-func (r *pipeReader) Queue() *wait.Queue               { return &r.pipe.queue }
+// never is the since of an end that has not been alone.
+const never = -1
 
-func (r *pipeReader) Ready() (ev int16) {
-	if r.pipe.n > 0 {
-		ev |= readable
+// PipeAlone reports whether f is an end of a named pipe that has had no other
+// end yet: without O_NONBLOCK, open waits for one.
+func PipeAlone(f File) bool {
+	e, ok := f.(*pipeEnd)
+	return ok && e.alone()
+}
+
+func (e *pipeEnd) alone() bool {
+	if e.reads {
+		return e.since == e.pipe.writersEver
 	}
-	if r.pipe.writers == 0 {
-		ev |= unix.POLLHUP
+	return e.since == e.pipe.readersEver
+}
+
+func (e *pipeEnd) Stat() (Stat, error) {
+	if e.node != nil {
+		return e.node.Stat()
+	}
+	st := dynamicStat(e.pipe.ino, unix.S_IFIFO|0o600)
+	st.Dev++ // pipes are no part of any tree
+	return st, nil
+}
+
+func (e *pipeEnd) Read(b []byte) (int, error) {
+	n, err := e.Peek(b)
+	if n > 0 {
+		e.pipe.take(n)
+	}
+	return n, err
+}
+
+// Peek is Read that leaves the bytes in the pipe.
+func (e *pipeEnd) Peek(b []byte) (int, error) {
+	if !e.reads {
+		return 0, unix.EBADF
+	}
+	return e.pipe.peek(b)
+}
+
+// Take removes bytes that Peek has given: the first n of them, which alone have
+// got where they should. It returns how many are gone: as in Linux, a page of
+// the pipe stays unless all that was wanted of it got there.
+func (e *pipeEnd) Take(n, peeked int) int {
+	if n < peeked {
+		n = max(0, n-(e.pipe.start+n)%pipePage)
+	}
+	if n > 0 {
+		e.pipe.take(n)
+	}
+	return n
+}
+
+func (e *pipeEnd) Write(b []byte) (int, error) {
+	if !e.writes {
+		return 0, unix.EBADF
+	}
+	return e.pipe.write(b)
+}
+
+func (e *pipeEnd) Ioctl(cmd uint32, a []byte) error { return e.pipe.ioctl(cmd, a) }
+func (e *pipeEnd) Queue() *wait.Queue               { return &e.pipe.queue }
+
+func (e *pipeEnd) Ready() (ev int16) {
+	p := e.pipe
+	if e.reads {
+		if p.n > 0 {
+			ev |= readable
+		}
+		if p.writers == 0 && !e.alone() {
+			ev |= unix.POLLHUP
+		}
+	}
+	if e.writes {
+		if pipeSize-p.n >= pipeBuf {
+			ev |= writable
+		}
+		if p.readers == 0 {
+			ev |= unix.POLLERR
+		}
 	}
 	return ev
 }
 
-func (r *pipeReader) Close() error {
-	r.pipe.readers--
-	r.pipe.queue.Wake()
-	return nil
-}
-
-type pipeWriter struct {
-	NoFile
-	pipe *pipe
-}
-
-func (w *pipeWriter) Stat() (Stat, error)              { return w.pipe.stat() }
-func (w *pipeWriter) Write(b []byte) (int, error)      { return w.pipe.write(b) }
-func (w *pipeWriter) Ioctl(cmd uint32, a []byte) error { return w.pipe.ioctl(cmd, a) }
-func (w *pipeWriter) Queue() *wait.Queue               { return &w.pipe.queue }
-
-func (w *pipeWriter) Ready() (ev int16) {
-	if pipeSize-w.pipe.n >= pipeBuf {
-		ev |= writable
+func (e *pipeEnd) Close() error {
+	if e.reads {
+		e.pipe.readers--
 	}
-	if w.pipe.readers == 0 {
-		ev |= unix.POLLERR
+	if e.writes {
+		e.pipe.writers--
 	}
-	return ev
-}
-
-func (w *pipeWriter) Close() error {
-	w.pipe.writers--
-	w.pipe.queue.Wake()
+	e.pipe.queue.Wake()
+	if e.node != nil {
+		e.node.closePipe()
+	}
 	return nil
 }

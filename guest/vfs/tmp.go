@@ -43,7 +43,7 @@ func (t *Tmp) Limit() int64 { return t.limit }
 
 const tmpPage = 4096
 
-// tmpNode is a file, directory or symbolic link.
+// tmpNode is a file, directory, symbolic link or named pipe.
 type tmpNode struct {
 	NoNode
 	fs    *Tmp
@@ -60,6 +60,7 @@ type tmpNode struct {
 	pages map[int64]*[tmpPage]byte // a missing page is a hole
 
 	target string // symbolic link
+	pipe   *pipe  // named pipe, while it is open
 
 	// A directory's entries by name, and in order of creation with a number
 	// that never comes again, so that positions survive removals.
@@ -174,7 +175,10 @@ func (n *tmpNode) Create(name string, mode uint32) (Node, error) {
 	if err := n.checkNew(name); err != nil {
 		return nil, err
 	}
-	kid := n.fs.newNode(unix.S_IFREG | mode&0o7777)
+	if mode&unix.S_IFMT == 0 {
+		mode |= unix.S_IFREG
+	}
+	kid := n.fs.newNode(mode & (unix.S_IFMT | 0o7777))
 	n.add(name, kid)
 	return kid, nil
 }

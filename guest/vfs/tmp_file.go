@@ -14,6 +14,8 @@ func (n *tmpNode) Open(flags int) (File, error) {
 		if changes(flags) {
 			return nil, unix.EISDIR
 		}
+	case unix.S_IFIFO:
+		return n.openPipe(flags)
 	default:
 		if flags&unix.O_TRUNC != 0 {
 			if err := n.Truncate(0); err != nil {
@@ -29,7 +31,7 @@ func (n *tmpNode) Truncate(size int64) error {
 	switch {
 	case n.isDir():
 		return unix.EISDIR
-	case size < 0:
+	case size < 0 || n.mode&unix.S_IFMT != unix.S_IFREG:
 		return unix.EINVAL
 	}
 	first := (size + tmpPage - 1) / tmpPage // the first page that goes
