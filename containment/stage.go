@@ -237,6 +237,11 @@ func (s *stage) owner(pfn physmem.PFN) string {
 	case slices.Contains(s.victim.frames, pfn):
 		return "another process's frame"
 	}
+	for _, o := range s.offenders {
+		if slices.Contains(o.frames, pfn) {
+			return "a frame of its own that it may only read"
+		}
+	}
 	return fmt.Sprintf("frame %d", pfn)
 }
 
