@@ -51,8 +51,8 @@ type MM struct {
 	proc   stubexe.Process
 	doomed bool // under reaper.mu: killed on purpose
 
-	// procMu orders signals to the stub with its death: the pidfd may only
-	// be used while the stub has not been reaped.
+	// procMu orders signals to the stub with its death: the pid and the pidfd
+	// may only be used while the stub has not been reaped.
 	procMu sync.Mutex
 	reaped bool
 	status sys.Status
@@ -205,11 +205,20 @@ func (x *MM) release() {
 	x.link.close()
 }
 
-// died runs on the reaper's thread.
-func (x *MM) died(status sys.Status) {
+// reap collects the status of a stub that has ended, after which its pid may be
+// anybody's.
+func (x *MM) reap() error {
 	x.procMu.Lock()
-	x.reaped, x.status = true, status
-	x.procMu.Unlock()
+	defer x.procMu.Unlock()
+	status, err := sys.Reap(x.proc.PIDFD)
+	if err == nil {
+		x.reaped, x.status = true, status
+	}
+	return err
+}
+
+// died runs on the reaper's thread, after reap.
+func (x *MM) died() {
 	x.mon.stats.stubDeaths.Add(1) // before anybody can know
 	x.dead.Store(true)
 	w := x.link.word()
@@ -228,6 +237,18 @@ func (x *MM) signal(sig unix.Signal) {
 	if err := unix.PidfdSendSignal(x.proc.PIDFD, sig, nil, 0); err != nil && err != unix.ESRCH {
 		panic(fmt.Sprintf("BUG: signal %v to our own stub %d: %v", sig, x.proc.PID, err))
 	}
+}
+
+// pin moves the stub to a CPU, if it is still there.
+func (x *MM) pin(cpu int) {
+	x.procMu.Lock()
+	defer x.procMu.Unlock()
+	if x.reaped {
+		return
+	}
+	// Fails only if the stub is gone, which the wait will notice.
+	_ = sys.SetAffinity(x.proc.PID, cpu)
+	x.cpu = cpu
 }
 
 func (x *MM) kill() { x.signal(unix.SIGKILL) }

@@ -6,7 +6,6 @@ import (
 	"runtime"
 	"sync"
 
-	"goskas/internal/sys"
 	"goskas/stubexe"
 
 	"golang.org/x/sys/unix"
@@ -133,11 +132,10 @@ func (p *reaper) loop(quit *os.File) {
 			if err := unix.EpollCtl(p.epfd, unix.EPOLL_CTL_DEL, int(e.Fd), nil); err != nil {
 				panic(fmt.Sprintf("BUG: epoll_ctl on stub %d's pidfd: %v", x.proc.PID, err))
 			}
-			status, err := sys.Reap(int(e.Fd))
-			if err != nil {
+			if err := x.reap(); err != nil {
 				panic(fmt.Sprintf("BUG: waitid for stub %d: %v", x.proc.PID, err))
 			}
-			x.died(status)
+			x.died()
 			p.mu.Lock()
 			delete(p.live, e.Fd)
 			if x.doomed {

@@ -1,6 +1,7 @@
 package skas
 
 import (
+	"os/exec"
 	"slices"
 	"testing"
 	"time"
@@ -43,6 +44,38 @@ func TestKernelDestroyAfterDeathConcernsNoOtherStub(t *testing.T) {
 	case <-time.After(20 * time.Second):
 		t.Fatal("Quiesce waits for a stub that nobody killed")
 	}
+}
+
+// Run once pinned a stub by its pid, also when it had been reaped and the pid
+// could be another process's.
+func TestKernelPinConcernsNoOtherProcess(t *testing.T) {
+	r := newRig(t, 0)
+	x := r.newMM()
+	unix.Kill(x.PID(), unix.SIGKILL)
+	for !r.closed(x) {
+		time.Sleep(time.Millisecond)
+	}
+	other := exec.Command("sleep", "100")
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer other.Wait()
+	defer other.Process.Kill()
+	var before, after unix.CPUSet
+	if err := unix.SchedGetaffinity(other.Process.Pid, &before); err != nil {
+		t.Fatal(err)
+	}
+	x.proc.PID = other.Process.Pid // as if it had got the number
+	for cpu := range 2 {
+		x.pin(cpu)
+		if err := unix.SchedGetaffinity(other.Process.Pid, &after); err != nil {
+			t.Fatal(err)
+		}
+		if before.Count() > 1 && after != before {
+			t.Errorf("pinned to CPU %d: %v was %v", cpu, after, before)
+		}
+	}
+	x.Destroy()
 }
 
 // closed says that the reaper is done with x, its pidfd closed.

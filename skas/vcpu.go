@@ -97,9 +97,7 @@ func (v *VCPU) Run(x *MM, r *arch.Regs) (Event, error) {
 		return Event{}, ErrStubDead
 	}
 	if x.cpu != v.cpu {
-		// Fails only if the stub is gone, which the wait will notice.
-		_ = sys.SetAffinity(x.proc.PID, v.cpu)
-		x.cpu = v.cpu
+		x.pin(v.cpu)
 	}
 	x.proof = true
 	if err := x.table.Sync(x.queue); err != nil {
