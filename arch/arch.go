@@ -129,6 +129,17 @@ type Arch interface {
 	// Sealed assembles the sealed stub, and says what it needs if this CPU
 	// cannot run it.
 	Sealed(l StubLayout) (*Stub, error)
+	// Traced assembles the stub of UML's ptrace mode.
+	Traced(l StubLayout) (*Stub, error)
+	// LoadTraced reads a traced stub's registers, bases and all, from what
+	// PTRACE_GETREGS gives, TracedSize bytes; call says that the stub is
+	// stopped at a system call. StoreTraced writes what PTRACE_SETREGS takes,
+	// sanitized, over what was read last.
+	LoadTraced(user []byte, call bool, r *Regs)
+	StoreTraced(user []byte, r *Regs)
+	TracedSize() int
+	// TracedX is the register set (NT_*, linux/elf.h) of the extended state.
+	TracedX() int
 	// StoreReturn writes what the sealed stub returns to the guest with: the
 	// general registers (SealedData.Regs) and the frame at
 	// SealedPlaces.Return.
@@ -210,6 +221,8 @@ type Stub struct {
 	Code     []byte // at most a page
 	Handler  uint64 // offset of the signal handler in Code
 	Restorer uint64 // offset of the sa_restorer in Code
+	Batch    uint64 // of a traced stub: offset of the code that runs a batch
+	Trap     uint64 // of a traced stub: offset of a trap
 	Program  []byte // start-up code, run at ProgramBase
 	Base     Addr   // where Program is linked
 	Labels   []Label

@@ -7,15 +7,47 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// wake hands the batch and the CPU to the stub (UML's wake_stub): first what
+// words is a stub that hands its turn over by a word in a page that it shares
+// with the monitor.
+type words interface {
+	word() *stubabi.Word
+	// offer shows the batch to the stub, which waits and is about to be
+	// woken. With alone the stub reports again behind the batch; otherwise
+	// it returns to the guest.
+	offer(x *MM, alone bool) error
+}
+
+// byWord is the handshake of UML's seccomp mode.
+type byWord struct{ words }
+
+// start waits for the SIGSYS that proves the filter.
+func (h byWord) start(x *MM) error {
+	if err := h.wait(x, nil); err != nil {
+		return err
+	}
+	if err := x.take(); err != nil {
+		return err
+	}
+	if x.report.signal != unix.SIGSYS {
+		return x.refuse("first report is signal %d, not SIGSYS", x.report.signal)
+	}
+	if len(x.mon.guard.Routed) > 0 {
+		return x.takeListener(h.word())
+	}
+	return nil
+}
+
+func (h byWord) wake(x *MM, v *VCPU) error { return h.hand(x, v, false) }
+
+// hand hands the batch and the CPU to the stub (UML's wake_stub): first what
 // goes with the batch, then the word, then the wake.
 //
 // With a listener it also answers the calls of the batch; v is the vCPU whose
 // ticks bound that, or nil.
-func (x *MM) wake(v *VCPU, alone bool) error {
+func (h byWord) hand(x *MM, v *VCPU, alone bool) error {
 	x.forward = forward{}
 	x.wakes++
-	if err := x.link.offer(x, alone); err != nil {
+	if err := h.offer(x, alone); err != nil {
 		if x.dead.Load() {
 			return x.deathError()
 		}
@@ -27,7 +59,7 @@ func (x *MM) wake(v *VCPU, alone bool) error {
 	// the wait, and would wait on. A wake-up that finds nobody proves nothing:
 	// on one CPU the stub's own wake hands the CPU over before the stub waits.
 	x.mon.stats.wakes.Add(1)
-	woken, err := sys.FutexSetAndWake(x.link.word().Addr(), uint32(stubabi.InChild))
+	woken, err := sys.FutexSetAndWake(h.word().Addr(), uint32(stubabi.InChild))
 	if err != nil {
 		return x.refuse("hand over to the stub: %v", err)
 	}
@@ -44,8 +76,8 @@ func (x *MM) wake(v *VCPU, alone bool) error {
 // wait sleeps until the stub reports or dies (UML's wait_stub_done_seccomp).
 // With a vCPU, it also wakes at that vCPU's ticks and forwards them: the timer
 // is the wait's deadline, so no tick can fall between the two.
-func (x *MM) wait(v *VCPU) error {
-	w := x.link.word()
+func (h byWord) wait(x *MM, v *VCPU) error {
+	w := h.word()
 	for w.Get() == stubabi.InChild {
 		// The stub may have died before the word was handed to it: then
 		// nobody will flip the word again.
@@ -79,23 +111,21 @@ func (x *MM) take() error {
 
 // runBatch is the queue's way to be run on its own.
 func (x *MM) runBatch() error {
-	run := x.batch
+	run := x.link.batch
 	if x.proving {
-		run = x.prove
+		run = prove
 	}
-	if err := run(); err != nil {
+	if err := run(x); err != nil {
 		return err
 	}
 	return x.queue.Done(x.report.at, x.report.err)
 }
 
-// batch has the stub run the batch and report again without leaving its
-// handler.
-func (x *MM) batch() error {
-	if err := x.wake(nil, true); err != nil {
+func (h byWord) batch(x *MM) error {
+	if err := h.hand(x, nil, true); err != nil {
 		return err
 	}
-	if err := x.wait(nil); err != nil {
+	if err := h.wait(x, nil); err != nil {
 		return err
 	}
 	if err := x.take(); err != nil {
@@ -105,4 +135,9 @@ func (x *MM) batch() error {
 		return x.refuse("signal %d reported for a batch", x.report.signal)
 	}
 	return nil
+}
+
+func (h byWord) died() {
+	h.word().Set(stubabi.InKern)
+	sys.FutexWake(h.word().Addr(), 1)
 }

@@ -3,7 +3,6 @@ package skas
 import (
 	"goskas/arch"
 	"goskas/stubexe"
-	"goskas/stubexe/stubabi"
 	"goskas/syscallq"
 
 	"golang.org/x/sys/unix"
@@ -24,28 +23,45 @@ type protocol interface {
 	close() error
 }
 
-// link is the monitor's side of one stub: its pages, and what goes with a wake.
+// link is the monitor's side of one stub: its pages, and how the two take turns.
 // It belongs to whoever holds the mm's turnstile.
 type link interface {
-	// word is the handshake word.
-	word() *stubabi.Word
-	// offer shows the batch to the stub, which waits and is about to be
-	// woken. With alone the stub reports again behind the batch; otherwise
-	// it returns to the guest.
-	offer(x *MM, alone bool) error
+	handshake
 	// take copies what the stub says, each byte once, and checks it. The
 	// error says what makes no sense.
 	take(r *report) error
 	// resume writes the registers that the stub will return to the guest
 	// with.
 	resume(r *arch.Regs)
-	// extended is where the extended state of the task that ran last lies,
-	// and where that of the next one has to be.
-	extended() []byte
+	// registers reads the task's registers out of the report that was taken
+	// last.
+	registers(r *report, regs *arch.Regs)
+	// loadX copies the extended state of the task that ran last, and storeX
+	// gives the stub that of the next one (nil: the initial state). Both
+	// take XSize bytes.
+	loadX(x []byte)
+	storeX(x []byte)
 	// first is called when the stub has reported for the first time.
 	first(x *MM) error
 	// close gives the pages back, once the stub is gone.
 	close()
+}
+
+// handshake is how the monitor and a stub take turns: by a futex word (byWord),
+// or with the monitor as the stub's tracer.
+type handshake interface {
+	// start waits for the first report of a new stub.
+	start(x *MM) error
+	// wake hands the batch and the CPU to the stub, which goes on to guest
+	// code; wait sleeps until it reports or dies. Both do what v's ticks ask
+	// for meanwhile; v may be nil for a wait.
+	wake(x *MM, v *VCPU) error
+	wait(x *MM, v *VCPU) error
+	// batch has the stub run the batch and report again, without any guest
+	// code, and takes the report.
+	batch(x *MM) error
+	// died ends the wait for a stub that is no more.
+	died()
 }
 
 // report is a checked copy of what a stub said when it stopped.
@@ -60,9 +76,6 @@ type report struct {
 	same bool
 	// ran is set for the end of a batch that was run alone.
 	ran bool
-	// bases is set if fs and gs hold the task's bases.
-	bases  bool
-	fs, gs uint64
 
 	mctx []byte // of the arch's size
 	info [siginfoSize]byte

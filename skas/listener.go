@@ -15,6 +15,7 @@ import (
 // It belongs to whoever holds the mm's turnstile.
 type listener struct {
 	fd    int
+	word  *stubabi.Word // the stub's
 	guard guard.Guard
 	poll  sys.PollPair
 	reply abi.SeccompNotifResp
@@ -24,7 +25,7 @@ type listener struct {
 // takeListener gets the stub's listener. The stub cannot send it, since all its
 // system calls trap by then; its own copy is of no use to it, since ioctl is
 // not on its list.
-func (x *MM) takeListener() error {
+func (x *MM) takeListener(word *stubabi.Word) error {
 	g := x.mon.guard
 	fd, err := unix.PidfdGetfd(x.proc.PIDFD, stubabi.ListenerFD, 0)
 	if err != nil {
@@ -36,7 +37,7 @@ func (x *MM) takeListener() error {
 			return fmt.Errorf("make the listener's answers wake on the same CPU (Linux 6.6; can be switched off): %w", err)
 		}
 	}
-	l := &listener{fd: fd, guard: g}
+	l := &listener{fd: fd, word: word, guard: g}
 	l.poll[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
 	l.poll[1] = unix.PollFd{Fd: int32(x.proc.PIDFD), Events: unix.POLLIN}
 	x.listener = l
@@ -103,7 +104,7 @@ func (l *listener) next(x *MM, v *VCPU) (bool, error) {
 				return false, err
 			}
 		}
-		if x.link.word().Get() != stubabi.InChild {
+		if l.word.Get() != stubabi.InChild {
 			return false, nil
 		}
 	}

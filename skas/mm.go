@@ -57,8 +57,8 @@ type MM struct {
 	reaped bool
 	status sys.Status
 
-	// dead is set before the word is flipped for a dead stub, and read
-	// after the word is handed to the stub: one side always sees the other.
+	// dead is set before link.died, and read after the CPU is handed to the
+	// stub: one side always sees the other.
 	dead atomic.Bool
 	// owners counts who still needs the stub data frames: the MM, until it
 	// is destroyed, and the reaper, until the stub is gone.
@@ -94,30 +94,14 @@ func (m *Monitor) NewMM() (*MM, error) {
 	m.mu.Lock()
 	m.mms[x] = struct{}{}
 	m.mu.Unlock()
-	if err := x.waitStart(); err != nil {
+	if err = x.link.start(x); err == nil {
+		err = x.link.first(x)
+	}
+	if err != nil {
 		x.destroyLocked()
 		return nil, fmt.Errorf("start stub: %w", err)
 	}
 	return x, nil
-}
-
-// waitStart waits for the first report, the SIGSYS that proves the filter.
-func (x *MM) waitStart() error {
-	if err := x.wait(nil); err != nil {
-		return err
-	}
-	if err := x.take(); err != nil {
-		return err
-	}
-	if x.report.signal != unix.SIGSYS {
-		return x.refuse("first report is signal %d, not SIGSYS", x.report.signal)
-	}
-	if len(x.mon.guard.Routed) > 0 {
-		if err := x.takeListener(); err != nil {
-			return err
-		}
-	}
-	return x.link.first(x)
 }
 
 // Table is the page table over [0, Monitor.End). Changes take effect on the
@@ -162,7 +146,7 @@ func (x *MM) saveOwner() {
 	if x.owner.X == nil {
 		x.owner.X = make([]byte, x.mon.arch.XSize())
 	}
-	x.mon.arch.LoadX(x.owner.X, x.link.extended())
+	x.link.loadX(x.owner.X)
 	x.owner = nil
 }
 
@@ -221,9 +205,7 @@ func (x *MM) reap() error {
 func (x *MM) died() {
 	x.mon.stats.stubDeaths.Add(1) // before anybody can know
 	x.dead.Store(true)
-	w := x.link.word()
-	w.Set(stubabi.InKern)
-	sys.FutexWake(w.Addr(), 1)
+	x.link.died()
 	x.release()
 }
 

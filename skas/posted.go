@@ -70,6 +70,7 @@ func (p *posted) open() (link, stubexe.Orders, error) {
 	}
 	shared := p.mem.Range(frames, p.lay.DataPages)
 	l := &postedLink{posted: p, data: stubabi.DataAt(shared), stack: shared[arch.PageSize:], frames: frames}
+	l.byWord = byWord{l}
 	l.data.Futex.Set(stubabi.InChild)
 
 	fd, codeOffset := p.mem.PhysMapping(p.code)
@@ -77,9 +78,9 @@ func (p *posted) open() (link, stubexe.Orders, error) {
 	init := stubabi.InitData{
 		Seccomp:    1,
 		Start:      uint64(p.lay.Code),
-		CodeFD:     stubexe.FirstFD,
+		CodeFD:     stubabi.FirstFD,
 		CodeOffset: uint64(codeOffset),
-		DataFD:     stubexe.FirstFD,
+		DataFD:     stubabi.FirstFD,
 		DataOffset: uint64(dataOffset),
 		Handler:    uint64(p.lay.Code) + p.stub.Handler,
 		Restorer:   uint64(p.lay.Code) + p.stub.Restorer,
@@ -89,6 +90,7 @@ func (p *posted) open() (link, stubexe.Orders, error) {
 
 // postedLink is the monitor's side of a stub that speaks UML's protocol.
 type postedLink struct {
+	byWord
 	*posted
 	data   *stubabi.Data // shared with the stub: see stubabi for who writes what
 	stack  []byte        // the signal stack, shared with the stub
@@ -102,7 +104,8 @@ type postedLink struct {
 
 func (l *postedLink) word() *stubabi.Word { return &l.data.Futex }
 
-func (l *postedLink) extended() []byte { return l.stack[l.x:] }
+func (l *postedLink) loadX(x []byte)  { l.arch.LoadX(x, l.stack[l.x:]) }
+func (l *postedLink) storeX(x []byte) { l.arch.StoreX(l.stack[l.x:], x) }
 
 func (l *postedLink) close() {
 	for i := range l.lay.DataPages {
@@ -137,7 +140,7 @@ func (l *postedLink) offer(x *MM, alone bool) error {
 func (l *postedLink) take(r *report) error {
 	d := l.data.Report()
 	r.signal, r.at, r.err = unix.Signal(d.Signal), d.Len, d.Err
-	r.same, r.bases = false, false
+	r.same = false
 	r.ran = r.signal == unix.SIGSYS // nothing else tells it apart
 	if int(d.MCtxOffset)+len(r.mctx) > len(l.stack) {
 		return fmt.Errorf("mcontext at offset %#x is not in the signal stack", d.MCtxOffset)
@@ -155,6 +158,8 @@ func (l *postedLink) take(r *report) error {
 	l.mctx, l.x = int(d.MCtxOffset), int(at-base)
 	return nil
 }
+
+func (l *postedLink) registers(rep *report, r *arch.Regs) { l.arch.LoadFrame(rep.mctx, r) }
 
 func (l *postedLink) resume(r *arch.Regs) {
 	l.arch.StoreFrame(l.stack[l.mctx:], r)

@@ -71,14 +71,14 @@ func (x *MM) revokeLocked() error {
 
 // prove runs a batch until a wake-up has found the stub in its wait. To run it
 // again does no harm: a batch is a final state.
-func (x *MM) prove() error {
+func prove(x *MM) error {
 	pause := time.Microsecond
 	for range proofTries {
 		x.mon.stats.proofTries.Add(1)
 		// A stub that was stopped from outside would keep us waiting.
 		if !x.suspended() {
 			x.proof = true
-			if err := x.batch(); err != nil || x.proof {
+			if err := x.link.batch(x); err != nil || x.proof {
 				return err
 			}
 		}

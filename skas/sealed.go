@@ -117,6 +117,7 @@ func (s *sealed) open() (link, stubexe.Orders, error) {
 		data:    stubabi.SealedDataAt(shared[arch.PageSize:]),
 		stack:   shared[2*arch.PageSize:],
 	}
+	l.byWord = byWord{l}
 	mem, _ := s.mem.PhysMapping(0)
 	write, controlOffset := s.pages.PhysMapping(first)
 	_, dataOffset := s.pages.PhysMapping(first + 1)
@@ -126,6 +127,7 @@ func (s *sealed) open() (link, stubexe.Orders, error) {
 
 // sealedLink is the monitor's side of a sealed stub.
 type sealedLink struct {
+	byWord
 	*sealed
 	first_  physmem.PFN // of the stub's pages
 	control *stubabi.Control
@@ -143,7 +145,8 @@ func (l *sealedLink) word() *stubabi.Word { return &l.data.Futex }
 // on is the part of the signal stack that starts at an address on it.
 func (l *sealedLink) on(a arch.Addr) []byte { return l.stack[a-l.lay.Stack:] }
 
-func (l *sealedLink) extended() []byte { return l.on(l.stub.Sealed.X) }
+func (l *sealedLink) loadX(x []byte)  { l.arch.LoadX(x, l.on(l.stub.Sealed.X)) }
+func (l *sealedLink) storeX(x []byte) { l.arch.StoreX(l.on(l.stub.Sealed.X), x) }
 
 func (l *sealedLink) close() {
 	for i := range 1 + l.dataPages() {
@@ -191,10 +194,16 @@ func (l *sealedLink) take(r *report) error {
 	}
 	if l.stub.Sealed.Bases {
 		l.fs, l.gs = d.FSBase, d.GSBase
-		r.bases, r.fs, r.gs = true, d.FSBase, d.GSBase
 	}
 	l.loaded = true
 	return nil
+}
+
+func (l *sealedLink) registers(rep *report, r *arch.Regs) {
+	l.arch.LoadFrame(rep.mctx, r)
+	if l.stub.Sealed.Bases {
+		r.FSBase, r.GSBase = l.fs, l.gs
+	}
 }
 
 func (l *sealedLink) resume(r *arch.Regs) {

@@ -107,13 +107,13 @@ func (v *VCPU) Run(x *MM, r *arch.Regs) (Event, error) {
 		sys.Yield() // for the stub to reach its wait: then the wake is a proof
 	}
 	x.load(r)
-	if err := x.wake(v, false); err != nil {
+	if err := x.link.wake(x, v); err != nil {
 		return Event{}, err
 	}
 	if x.proof && v.mon.guard.Sealed {
 		x.table.Proved()
 	}
-	err := x.wait(v)
+	err := x.link.wait(x, v)
 	v.watch.mm.Store(nil)
 	if err != nil {
 		return Event{}, err
@@ -132,7 +132,7 @@ func (x *MM) load(r *arch.Regs) {
 		if x.owner != nil {
 			x.saveOwner()
 		}
-		x.mon.arch.StoreX(x.link.extended(), r.X)
+		x.link.storeX(r.X)
 		x.mon.stats.switches.Add(1)
 	}
 }
@@ -153,10 +153,7 @@ func (v *VCPU) stopped(x *MM, r *arch.Regs) (Event, error) {
 		return Event{Kind: Tick, Signo: int(unix.SIGALRM)}, nil
 	}
 	a := v.mon.arch
-	a.LoadFrame(rep.mctx, r)
-	if rep.bases {
-		r.FSBase, r.GSBase = rep.fs, rep.gs
-	}
+	x.link.registers(rep, r)
 	le := binary.LittleEndian
 	e := Event{Signo: int(rep.signal), Code: int32(le.Uint32(rep.info[offSICode:]))}
 	switch sig := rep.signal; {

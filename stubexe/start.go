@@ -9,16 +9,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// FirstFD is the number under which a stub gets the first of its descriptors;
-// the others follow. Its descriptor 0 is the socket.
-const FirstFD = 3
-
 // closed marks a descriptor that the child must not have (syscall.ProcAttr).
 const closed = ^uintptr(0)
 
 // Orders is what a new stub is started with.
 type Orders struct {
-	FDs  []int  // become FirstFD and up
+	FDs  []int  // become stubabi.FirstFD and up
 	Init []byte // what its start-up program reads from descriptor 0
 }
 

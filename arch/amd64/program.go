@@ -34,15 +34,27 @@ const (
 	saNodefer  = 0x40000000
 )
 
+// variant is which of UML's stubs a start-up program makes.
+type variant uint8
+
+const (
+	filtered  variant = iota // of the seccomp mode
+	listening                // the same, with a listener to the filter
+	traced                   // of the ptrace mode
+)
+
 // program is the stub's start-up code. It reads its orders from descriptor 0,
 // maps the stub's pages over the top of the address space, where its own stack
 // may lie (so it first moves the stack below them), installs the handlers and
 // the filter, and makes one system call, which the filter turns into the first
 // report. With a listener, the filter's descriptor takes the lowest free number.
 //
+// A traced stub keeps its descriptors (guest memory, that is), handles no signal
+// but SIGSEGV, has no filter, and stops itself at the end.
+//
 // The filter's instructions lie behind the code under the label "filter": they
 // are data of stubexe, patched in by Build.
-func program(l arch.StubLayout, listener bool) ([]byte, error) {
+func program(l arch.StubLayout, f variant) ([]byte, error) {
 	a := asm.New(programBase)
 	at := func(off int32) asm.Mem { return asm.Ptr(asm.RSP, off) }
 	pages := int64(1 + l.DataPages)
@@ -70,9 +82,13 @@ func program(l arch.StubLayout, listener bool) ([]byte, error) {
 	exitUnless(a, asm.Imm(stubabi.InitSize), stubabi.ExitInitData)
 
 	a.Mov(8, asm.RDI, asm.Imm(0))
-	a.Mov(8, asm.RSI, asm.Imm(unix.F_SETFL))
-	a.Mov(8, asm.RDX, asm.Imm(unix.O_NONBLOCK))
-	call(a, unix.SYS_FCNTL)
+	if f == traced {
+		call(a, unix.SYS_CLOSE) // nothing will be passed
+	} else {
+		a.Mov(8, asm.RSI, asm.Imm(unix.F_SETFL))
+		a.Mov(8, asm.RDX, asm.Imm(unix.O_NONBLOCK))
+		call(a, unix.SYS_FCNTL)
+	}
 
 	mapPages := func(page, n int64, prot int64, fd, offset int32, code stubabi.Exit) {
 		a.Mov(8, asm.RDI, at(locInit+stubabi.OffInitStart))
@@ -89,11 +105,13 @@ func program(l arch.StubLayout, listener bool) ([]byte, error) {
 	mapPages(0, 1, unix.PROT_READ|unix.PROT_EXEC, stubabi.OffInitCodeFD, stubabi.OffInitCodeOffset, stubabi.ExitMapCode)
 	mapPages(1, int64(l.DataPages), unix.PROT_READ|unix.PROT_WRITE, stubabi.OffInitDataFD, stubabi.OffInitDataOffset, stubabi.ExitMapData)
 
-	a.Mov(8, asm.RDI, asm.Imm(1))
-	a.Mov(8, asm.RSI, asm.Imm(0xffffffff))
-	a.Mov(8, asm.RDX, asm.Imm(0))
-	call(a, unix.SYS_CLOSE_RANGE)
-	exitUnless(a, asm.Imm(0), stubabi.ExitCloseRange)
+	if f != traced {
+		a.Mov(8, asm.RDI, asm.Imm(1))
+		a.Mov(8, asm.RSI, asm.Imm(0xffffffff))
+		a.Mov(8, asm.RDX, asm.Imm(0))
+		call(a, unix.SYS_CLOSE_RANGE)
+		exitUnless(a, asm.Imm(0), stubabi.ExitCloseRange)
+	}
 
 	// The signal stack is all of stub data: the queue page comes last, and
 	// a frame that reached it would not have fitted anyway.
@@ -113,8 +131,13 @@ func program(l arch.StubLayout, listener bool) ([]byte, error) {
 	a.Mov(8, at(locAction+8), asm.RAX)
 	a.Mov(8, asm.RAX, at(locInit+stubabi.OffInitRestorer))
 	a.Mov(8, at(locAction+16), asm.RAX)
-	a.Mov(8, at(locAction+24), asm.Imm(-1))
-	for _, s := range stubSignals(false) {
+	mask, signals := int64(-1), stubSignals(false)
+	if f == traced {
+		// The handler does not return: nothing would unmask them.
+		mask, signals = 0, []stubSignal{{unix.SIGSEGV, stubabi.ExitSigTraced}}
+	}
+	a.Mov(8, at(locAction+24), asm.Imm(mask))
+	for _, s := range signals {
 		a.Mov(8, asm.RDI, asm.Imm(int64(s.sig)))
 		a.Lea(asm.RSI, at(locAction))
 		a.Mov(8, asm.RDX, asm.Imm(0))
@@ -123,6 +146,28 @@ func program(l arch.StubLayout, listener bool) ([]byte, error) {
 		exitUnless(a, asm.Imm(0), s.code)
 	}
 
+	if f == traced {
+		call(a, unix.SYS_GETPID)
+		a.Mov(8, asm.RDI, asm.RAX)
+		a.Mov(8, asm.RSI, asm.Imm(int64(unix.SIGSTOP)))
+		call(a, unix.SYS_KILL)
+	} else {
+		emitFilter(a, at, f == listening)
+	}
+	a.Mov(8, asm.RDI, asm.Imm(int64(stubabi.ExitNotFiltered)))
+	call(a, unix.SYS_EXIT)
+	a.Ud2()
+
+	a.Label("name").Bytes([]byte(StubName + "\x00"))
+	a.Align(8)
+	// Must come last: the filter is appended here.
+	a.Label("filter-length").Zero(8)
+	a.Label("filter")
+	return a.Assemble()
+}
+
+// emitFilter installs the filter; what comes next is trapped.
+func emitFilter(a *asm.Assembler, at func(int32) asm.Mem, listener bool) {
 	a.Movzx(2, asm.RAX, asm.At("filter-length"))
 	a.Mov(8, at(locFprog), asm.RAX)
 	a.Lea(asm.RAX, asm.At("filter"))
@@ -137,17 +182,6 @@ func program(l arch.StubLayout, listener bool) ([]byte, error) {
 	a.Lea(asm.RDX, at(locFprog))
 	call(a, unix.SYS_SECCOMP)
 	exitUnless(a, asm.Imm(result), stubabi.ExitSeccomp)
-
-	a.Mov(8, asm.RDI, asm.Imm(int64(stubabi.ExitNotFiltered)))
-	call(a, unix.SYS_EXIT)
-	a.Ud2()
-
-	a.Label("name").Bytes([]byte(StubName + "\x00"))
-	a.Align(8)
-	// Must come last: the filter is appended here.
-	a.Label("filter-length").Zero(8)
-	a.Label("filter")
-	return a.Assemble()
 }
 
 type stubSignal struct {

@@ -39,7 +39,11 @@ func (a *Arch) Stub(l arch.StubLayout, listener bool) (*arch.Stub, error) {
 	restorer, _ := code.Offset("restorer")
 	s.Handler, s.Restorer = uint64(handler), uint64(restorer)
 
-	if s.Program, err = program(l, listener); err != nil {
+	f := filtered
+	if listener {
+		f = listening
+	}
+	if s.Program, err = program(l, f); err != nil {
 		return nil, fmt.Errorf("assemble stub program: %w", err)
 	}
 	return s, nil
@@ -65,13 +69,13 @@ const (
 	controlLen = 32 // CMSG_SPACE(4 * MaxFDs)
 )
 
-// emitHandler: edi is the signal, rsi the siginfo, rdx the ucontext; the stack
-// pointer is at the return address, rt_sigreturn's frame above it. No register
-// has to be kept: rt_sigreturn loads them all. rbx is the data page throughout.
-func emitHandler(a *asm.Assembler, l arch.StubLayout) {
-	field := func(off int32) asm.Mem { return asm.Ptr(asm.RBX, off) }
-	sigstack := int64(l.Data) + arch.PageSize
+// field is a field of stub data: rbx is the data page throughout.
+func field(off int32) asm.Mem { return asm.Ptr(asm.RBX, off) }
 
+// emitReport begins a handler: it says which signal it is, and where on the
+// signal stack siginfo and mcontext lie.
+func emitReport(a *asm.Assembler, l arch.StubLayout) {
+	sigstack := int64(l.Data) + arch.PageSize
 	a.Label("handler")
 	a.Mov(8, asm.RBX, asm.Imm(int64(l.Data)))
 	a.Mov(4, field(stubabi.OffSignal), asm.RDI)
@@ -81,6 +85,13 @@ func emitHandler(a *asm.Assembler, l arch.StubLayout) {
 	a.Lea(asm.RDX, asm.Ptr(asm.RDX, ucMCtx-frameUC))
 	a.Alu(asm.Sub, 8, asm.RDX, asm.RAX)
 	a.Mov(2, field(stubabi.OffMCtxOffset), asm.RDX)
+}
+
+// emitHandler: edi is the signal, rsi the siginfo, rdx the ucontext; the stack
+// pointer is at the return address, rt_sigreturn's frame above it. No register
+// has to be kept: rt_sigreturn loads them all.
+func emitHandler(a *asm.Assembler, l arch.StubLayout) {
+	emitReport(a, l)
 
 	a.Label("report")
 	a.Mov(4, field(stubabi.OffFutex), asm.Imm(stubabi.InKern))
@@ -112,7 +123,11 @@ func emitHandler(a *asm.Assembler, l arch.StubLayout) {
 	a.Alu(asm.Cmp, 4, field(stubabi.OffLen), asm.Imm(0))
 	a.Jcc(asm.E, "done")
 	emitReceive(a)
-	emitBatch(a, field)
+	emitBatch(a, func() {
+		a.Movsxd(asm.R8, asm.Ptr(asm.R12, stubabi.OffEntrySlot))
+		a.Mov(4, asm.R8, asm.Idx(asm.RSP, asm.R8, 4, scrFDs))
+	}, "close")
+	emitClose(a)
 
 	a.Label("done")
 	a.Alu(asm.Cmp, 2, field(stubabi.OffRestartWait), asm.Imm(0))
@@ -202,8 +217,9 @@ func emitReceive(a *asm.Assembler) {
 }
 
 // emitBatch runs the entries: r12 points at one, r15 is its index, r14 becomes
-// 1 on failure. Then it closes the descriptors.
-func emitBatch(a *asm.Assembler, field func(int32) asm.Mem) {
+// 1 on failure. slot loads r8 with the descriptor of an entry's slot; what the
+// caller emits behind the batch has the label end.
+func emitBatch(a *asm.Assembler, slot func(), end string) {
 	entry := func(off int32) asm.Mem { return asm.Ptr(asm.R12, off) }
 
 	a.Label("batch")
@@ -223,8 +239,7 @@ func emitBatch(a *asm.Assembler, field func(int32) asm.Mem) {
 	a.Jmp("failed")
 
 	a.Label("mmap")
-	a.Movsxd(asm.R8, entry(stubabi.OffEntrySlot))
-	a.Mov(4, asm.R8, asm.Idx(asm.RSP, asm.R8, 4, scrFDs))
+	slot()
 	a.Mov(8, asm.RDI, entry(stubabi.OffEntryAddr))
 	a.Mov(8, asm.RSI, entry(stubabi.OffEntryLength))
 	a.Movsxd(asm.RDX, entry(stubabi.OffEntryProt))
@@ -251,12 +266,16 @@ func emitBatch(a *asm.Assembler, field func(int32) asm.Mem) {
 	a.Mov(8, field(stubabi.OffErr), asm.RAX)
 	a.Mov(4, field(stubabi.OffLen), asm.R15)
 	a.Mov(8, asm.R14, asm.Imm(1))
-	a.Jmp("close")
+	a.Jmp(end)
 
 	a.Label("ran")
 	a.Mov(8, field(stubabi.OffErr), asm.Imm(0))
 	a.Mov(4, field(stubabi.OffLen), asm.Imm(0))
+}
 
+// emitClose closes the descriptors behind a batch, and goes to report again if
+// that has failed.
+func emitClose(a *asm.Assembler) {
 	a.Label("close")
 	a.Test(8, asm.R13, asm.R13)
 	a.Jcc(asm.E, "closed")

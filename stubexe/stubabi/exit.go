@@ -12,6 +12,7 @@ const (
 	ExitMapCode     Exit = 11
 	ExitMapData     Exit = 12
 	ExitCloseRange  Exit = 13
+	ExitSigTraced   Exit = 14 // in ptrace mode
 	ExitSigSegv     Exit = 15
 	ExitSigSys      Exit = 16
 	ExitSigAlrm     Exit = 17
@@ -32,6 +33,7 @@ var exitText = map[Exit]string{
 	ExitMapCode:     "could not map the stub code page",
 	ExitMapData:     "could not map the stub data pages",
 	ExitCloseRange:  "close_range failed (needs Linux 5.9)",
+	ExitSigTraced:   "could not install the SIGSEGV handler",
 	ExitSigSegv:     "could not install the SIGSEGV handler",
 	ExitSigSys:      "could not install the SIGSYS handler",
 	ExitSigAlrm:     "could not install the SIGALRM handler",
@@ -39,7 +41,7 @@ var exitText = map[Exit]string{
 	ExitSigIll:      "could not install the SIGILL handler",
 	ExitSigFpe:      "could not install the SIGFPE handler",
 	ExitSeccomp:     "could not install the seccomp filter (needs CONFIG_SECCOMP_FILTER and Linux 4.14; with a listener Linux 5.7)",
-	ExitNotFiltered: "the seccomp filter let a system call through",
+	ExitNotFiltered: "the seccomp filter let a system call through, or nobody traced it",
 	ExitSigBus:      "could not install the SIGBUS handler",
 	ExitMapControl:  "could not map the stub control page",
 	ExitMemory:      "could not keep guest memory's descriptor",

@@ -5,6 +5,10 @@ import "structs"
 // PageSize is the page size of every supported host.
 const PageSize = 4096
 
+// FirstFD is the number under which a stub gets the first of its descriptors;
+// the others follow. Its descriptor 0 is the socket.
+const FirstFD = 3
+
 // MaxFDs is the number of descriptors that one batch can pass (UML's
 // STUB_MAX_FDS).
 const MaxFDs = 4
