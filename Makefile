@@ -13,7 +13,7 @@ GUARDS = none notify validate
 # Where skipped tests say why (internal/testkit).
 SKIPS = $(CURDIR)/build/skips
 
-.PHONY: help run build test packages real-uml readme readme-bench lint fmt $(GUARDS:%=test-%)
+.PHONY: help run build test packages real-uml bench-peers readme readme-bench lint fmt $(GUARDS:%=test-%)
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -48,6 +48,9 @@ readme-bench: build ## measure mapping calls here and put the table into README.
 	@mkdir -p build
 	bin/skas bench mmap --pin on --markdown >build/bench-mmap.md
 	scripts/readme-section "bench mmap" <build/bench-mmap.md
+
+bench-peers: build ## measure beside real User Mode Linux; writes build/bench-peers.md and .json
+	bin/skas bench peers --save build/bench-peers
 
 lint: ## gofmt, go vet and staticcheck
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt: run 'make fmt' for" $$unformatted; exit 1; }

@@ -24,9 +24,9 @@ const module = "goskas"
 // imports only from layers below its own.
 var layers = [][]string{
 	{"cmd/skas", "examples/hello", "realuml/get"},
-	{"bench", "containment", "realuml", "guest/toy", "internal/testguest"},
+	{"bench", "containment", "guest/toy", "internal/testguest"},
 	{"guest"},
-	{"guest/loader", "guest/strace", "guest/vfs"},
+	{"guest/loader", "guest/strace", "guest/vfs", "realuml"},
 	{"guest/wait"},
 	{"skas", "internal/testkit"},
 	{"stubexe", "syscallq", "mm", "guard", "timer", "arch/amd64", "arch/386"},

@@ -13,6 +13,8 @@ type Plan struct {
 	// Rounds is the number of rounds a repeat has for each row and variant;
 	// 0 means the row's own.
 	Rounds, Repeats int
+	// Prepare is called before each repeat; nil for nothing to prepare.
+	Prepare func() error
 	// Progress is called before each block; nil for nobody.
 	Progress func(done, total int, row, variant string)
 }
@@ -67,6 +69,11 @@ func (p *Plan) Run(ctx context.Context, clock Clock) ([]Result, error) {
 	}
 	step := 0
 	for repeat := range p.Repeats {
+		if p.Prepare != nil {
+			if err := p.Prepare(); err != nil {
+				return nil, err
+			}
+		}
 		for i, r := range p.Rows {
 			samples := make([][]float64, len(cells[i]))
 			for block := range p.blocks(r) {

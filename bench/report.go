@@ -32,6 +32,9 @@ type Placement struct {
 	// Yardstick is how many times the futex ping-pong a getppid takes, by
 	// machine; empty if the two have not been measured.
 	Yardstick []Yardstick `json:"yardstick,omitempty"`
+	// Contest is one variant against another, operation by operation; empty
+	// if there was none.
+	Contest []Contest `json:"contest,omitempty"`
 }
 
 // YardstickLimit is what Yardstick.Ratio may be at most.

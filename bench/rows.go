@@ -99,6 +99,36 @@ func MapRow(size int) *Row {
 	return r
 }
 
+// PeerRows are the rows of the comparison with real User Mode Linux, in the order
+// of its table. They compare what programs do, so the memory of the first mapping
+// rows comes by faults.
+func PeerRows() []*Row {
+	var rows, maps, byCall []*Row
+	for _, size := range PostedSizes() {
+		name := SizeName(size)
+		touched, populated := mapRow("map-"+name, size, 0), MapRow(size)
+		touched.Rounds, touched.Block = populated.Rounds, populated.Block
+		touched.Metrics[0] = "mmap+touch " + name
+		populated.Name = "populate-" + name
+		populated.About += ", populated by the call"
+		for i := range populated.Metrics {
+			populated.Metrics[i] += " populated"
+		}
+		maps = append(maps, touched)
+		byCall = append(byCall, populated)
+	}
+	for _, r := range Rows() {
+		switch {
+		case r.HostOnly:
+		case r.Name == "map":
+			rows = append(append(rows, maps...), byCall...)
+		default:
+			rows = append(rows, r)
+		}
+	}
+	return rows
+}
+
 func mapRow(name string, size, flags int) *Row {
 	return &Row{
 		Name: name, About: "an anonymous mapping of " + SizeName(size) + " with all pages touched, and its removal",

@@ -87,25 +87,7 @@ func (k *Kernel) boot(ctx context.Context, c Config, programs [][]byte) ([]*Resu
 	if err := c.layOut(root, programs); err != nil {
 		return nil, err
 	}
-	memory := c.Memory
-	if memory == 0 {
-		memory = defaultMemory
-	}
-	seccomp := "on"
-	if c.Ptrace {
-		seccomp = "off"
-	}
-	args := []string{
-		"./" + executable,
-		fmt.Sprintf("mem=%d", memory),
-		"seccomp=" + seccomp,
-		"root=/dev/root", "rootfstype=hostfs", "rootflags=" + root, "rw",
-		"init=/init",
-		// Where things lie shall not depend on chance.
-		"norandmaps",
-		"con0=null,fd:1", "con=null", "ssl=null", "quiet",
-		"uml_dir=" + dir + "/", "umid=uml",
-	}
+	args := k.arguments(dir, root, c.Ptrace, c.Memory, "con0=null,fd:1")
 	library := "LD_LIBRARY_PATH=" + k.dir
 	trace := filepath.Join(dir, "trace")
 	if c.Trace {
@@ -151,12 +133,33 @@ func (k *Kernel) boot(ctx context.Context, c Config, programs [][]byte) ([]*Resu
 	return results, nil
 }
 
+// arguments are the command line of a kernel on the host directory root, with
+// the files of its own in dir.
+func (k *Kernel) arguments(dir, root string, ptrace bool, memory int64, console string) []string {
+	if memory == 0 {
+		memory = defaultMemory
+	}
+	seccomp := "on"
+	if ptrace {
+		seccomp = "off"
+	}
+	return []string{
+		"./" + executable,
+		fmt.Sprintf("mem=%d", memory),
+		"seccomp=" + seccomp,
+		"root=/dev/root", "rootfstype=hostfs", "rootflags=" + root, "rw",
+		"init=/init",
+		// Where things lie shall not depend on chance.
+		"norandmaps",
+		console, "con=null", "ssl=null", "quiet",
+		"uml_dir=" + dir + "/", "umid=uml",
+	}
+}
+
 // layOut makes the guest's root.
 func (c Config) layOut(root string, programs [][]byte) error {
-	for _, d := range []string{"dev", "proc", "tmp"} {
-		if err := os.MkdirAll(filepath.Join(root, d), 0o755); err != nil {
-			return err
-		}
+	if err := makeRoot(root); err != nil {
+		return err
 	}
 	args := c.Args
 	if len(args) == 0 {
@@ -178,6 +181,16 @@ func (c Config) layOut(root string, programs [][]byte) error {
 		return err
 	}
 	return os.WriteFile(filepath.Join(root, inputFile), c.Stdin, 0o644)
+}
+
+// makeRoot makes the directories that every guest has.
+func makeRoot(root string) error {
+	for _, d := range []string{"dev", "proc", "tmp"} {
+		if err := os.MkdirAll(filepath.Join(root, d), 0o755); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // initDied is the panic of a kernel whose process 1 has ended; the number is a

@@ -156,17 +156,21 @@ func TestGuestBootIsEnded(t *testing.T) {
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("trace %v: the boot ended with %v", trace, err)
 		}
-		left := []string{"?"}
-		for range 100 {
-			if left = running(t, fmt.Sprintf("mem=%d", memory)); len(left) == 0 {
-				break
-			}
-			time.Sleep(100 * time.Millisecond)
-		}
-		if len(left) > 0 {
-			t.Errorf("trace %v: still there: %q", trace, left)
-		}
+		awaitNone(t, fmt.Sprintf("mem=%d", memory))
 	}
+}
+
+// awaitNone waits until no process has that argument.
+func awaitNone(t *testing.T, argument string) {
+	t.Helper()
+	var left []string
+	for range 100 {
+		if left = running(t, argument); len(left) == 0 {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	t.Errorf("still there: %q", left)
 }
 
 // running lists processes with an argument.

@@ -11,7 +11,9 @@
 //
 // Two ways to run a program: with Config.Init set it is process 1 itself, which
 // leaves the fewest other things in its trace; otherwise a small init of ours
-// runs it as a child and keeps its output apart from the kernel's messages.
+// runs it as a child and keeps its output apart from the kernel's messages. A
+// Guest, on the other hand, stays up and is told on its console what to run, for
+// measurements that take turns.
 //
 // Nothing is installed and no system file is changed: apt runs with a
 // configuration, package lists and a cache of its own, made from the sources

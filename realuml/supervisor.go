@@ -33,9 +33,7 @@ const noExec = 126
 // is in them, and the wait status goes to a third one.
 func supervisor(programs int, args, env []string) ([]byte, error) {
 	p := program.New()
-	// What the kernel is not built with, the guest lacks.
-	p.Sys(unix.SYS_MOUNT, "proc", "/proc", "proc", 0, 0)
-	p.Sys(unix.SYS_MOUNT, "dev", "/dev", "devtmpfs", 0, 0)
+	mount(p)
 	argv, envp, status := p.Vector(args...), p.Vector(env...), p.Word("status")
 
 	open := func(name string, flags int, fds ...int) {
@@ -66,6 +64,13 @@ func supervisor(programs int, args, env []string) ([]byte, error) {
 	p.Sys(unix.SYS_SYNC)
 	powerOff(p)
 	return p.Build()
+}
+
+// mount mounts what programs expect. What the kernel is not built with, the
+// guest lacks.
+func mount(p *program.Program) {
+	p.Sys(unix.SYS_MOUNT, "proc", "/proc", "proc", 0, 0)
+	p.Sys(unix.SYS_MOUNT, "dev", "/dev", "devtmpfs", 0, 0)
 }
 
 // powerOff ends the guest.

@@ -88,11 +88,12 @@ compared with it if both are measured.`,
 		Example: `  skas bench
   skas bench --pin on getppid futex
   skas bench --json --repeats 10 >report.json
-  skas bench mmap                # mapping calls by size, as posted for UML`,
+  skas bench mmap                # mapping calls by size, as posted for UML
+  skas bench peers               # beside real User Mode Linux`,
 		Args:      cobra.OnlyValidArgs,
 		ValidArgs: names,
 		RunE: func(c *cobra.Command, args []string) error {
-			rows, err := chooseRows(args)
+			rows, err := chooseRows(bench.Rows(), args, false)
 			if err != nil {
 				return &exitError{exitUsage, err}
 			}
@@ -104,16 +105,17 @@ compared with it if both are measured.`,
 		},
 	}
 	b.addFlags(c, guard.Default().String())
-	c.AddCommand(newBenchMmap())
+	c.AddCommand(newBenchMmap(), newBenchPeers())
 	return c
 }
 
-// chooseRows are the named rows; all that need nothing of the host if none is.
-func chooseRows(names []string) ([]*bench.Row, error) {
+// chooseRows are the named ones of all rows; if none is named, those that need
+// nothing of the host, or every one.
+func chooseRows(all []*bench.Row, names []string, every bool) ([]*bench.Row, error) {
 	var rows []*bench.Row
-	for _, r := range bench.Rows() {
+	for _, r := range all {
 		named := slices.Contains(names, r.Name)
-		if !named && (len(names) > 0 || r.Needs != "") {
+		if !named && (len(names) > 0 || r.Needs != "" && !every) {
 			continue
 		}
 		if r.Needs != "" {
@@ -176,11 +178,15 @@ type report interface {
 	Write(io.Writer, bench.Format) error
 }
 
+func writeJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
 func (b *benchmark) print(w io.Writer, r report) error {
 	if b.json {
-		enc := json.NewEncoder(w)
-		enc.SetIndent("", "  ")
-		return enc.Encode(r)
+		return writeJSON(w, r)
 	}
 	format := bench.Text
 	if b.markdown {
@@ -210,8 +216,8 @@ func (b *benchmark) configs() ([]bench.Config, error) {
 	return list, nil
 }
 
-// run measures rows under every guard, and natively first if asked to.
-func (b *benchmark) run(c *cobra.Command, rows []*bench.Row, native bool) (r *bench.Report, err error) {
+// check checks the flags, and returns the configurations to measure.
+func (b *benchmark) check() ([]bench.Config, error) {
 	configs, err := b.configs()
 	switch {
 	case err != nil:
@@ -228,18 +234,20 @@ func (b *benchmark) run(c *cobra.Command, rows []*bench.Row, native bool) (r *be
 			return nil, err
 		}
 	}
-	// The programs are removed from the host when a signal ends this, too.
+	return configs, nil
+}
+
+// run measures rows under every guard, natively first if asked to, and last in
+// real User Mode Linux; it closes the umls.
+func (b *benchmark) run(c *cobra.Command, rows []*bench.Row, native bool, umls ...*bench.UML) (r *bench.Report, err error) {
+	configs, err := b.check()
+	if err != nil {
+		return nil, err
+	}
+	// Programs and guests are removed from the host when a signal ends this, too.
 	ctx, stop := signal.NotifyContext(c.Context(), unix.SIGINT, unix.SIGTERM)
 	defer stop()
-	defer func() {
-		switch {
-		case err == nil:
-		case ctx.Err() != nil:
-			err = &exitError{128 + int(unix.SIGINT), errors.New("bench: interrupted")}
-		default:
-			err = &exitError{exitSelf, err}
-		}
-	}()
+	defer func() { err = benchError(ctx, err) }()
 
 	r = new(bench.Report)
 	if r.Host, err = bench.ThisHost(); err != nil {
@@ -268,6 +276,17 @@ func (b *benchmark) run(c *cobra.Command, rows []*bench.Row, native bool) (r *be
 		}
 		plan.Variants = append(plan.Variants, m)
 	}
+	for _, u := range umls {
+		plan.Variants = append(plan.Variants, u)
+	}
+	plan.Prepare = func() error {
+		for _, u := range umls {
+			if err := u.Reboot(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	for _, pinned := range []bool{true, false} {
 		if pinned && b.pin == "off" || !pinned && b.pin == "on" {
 			continue
@@ -279,6 +298,17 @@ func (b *benchmark) run(c *cobra.Command, rows []*bench.Row, native bool) (r *be
 		r.Placements = append(r.Placements, p)
 	}
 	return r, nil
+}
+
+// benchError gives the error of a benchmark its exit status.
+func benchError(ctx context.Context, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return &exitError{128 + int(unix.SIGINT), errors.New("bench: interrupted")}
+	}
+	return &exitError{exitSelf, err}
 }
 
 // place runs the plan, pinned or not.

@@ -90,6 +90,9 @@ func TestBenchBadInput(t *testing.T) {
 		{"bench --rounds -1", "give positive numbers"},
 		{"bench --repeats 0", "give positive numbers"},
 		{"bench --json --markdown", "json markdown"},
+		{"bench peers nosuch", `invalid argument "nosuch"`},
+		{"bench peers --guards x", "--guards x: give some of none, notify, "},
+		{"bench peers --save /dev/null/x getppid", "--save: mkdir /dev/null: not a directory"},
 		{"bench mmap 4K", `unknown command "4K"`},
 		{"bench mmap --svg /nonexistent/x.svg", "no such file or directory"},
 	} {
