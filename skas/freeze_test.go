@@ -140,7 +140,7 @@ func TestKernelNestedTaskFlagIsLost(t *testing.T) {
 		a.Jmp("loop")
 	})
 	r.page(x, dataAt, arch.Read|arch.Write)
-	for i := range 10 {
+	for calls := 0; calls < 10; {
 		ev, err := r.vcpu.Run(x, regs)
 		if errors.Is(err, ErrStubDead) {
 			return
@@ -148,8 +148,12 @@ func TestKernelNestedTaskFlagIsLost(t *testing.T) {
 		if err != nil || ev.Kind != Syscall && ev.Kind != Tick {
 			t.Fatalf("event %+v, error %v", ev, err)
 		}
+		if ev.Kind == Tick {
+			continue
+		}
+		calls++
 		const nt = 1 << 14
-		if i > 1 && regs.GPR[17]&nt != 0 {
+		if calls > 1 && regs.GPR[17]&nt != 0 {
 			t.Fatalf("flags %#x: the flag has come through, which is news", regs.GPR[17])
 		}
 	}
