@@ -157,26 +157,25 @@ func (k *Kernel) reclaim() bool {
 }
 
 // fault answers a page fault of guest code. It returns 0, or the signal that
-// the task gets for it.
-func (s *Space) fault(f arch.Fault) (sig int, code int32) {
+// the task gets for it; the error says why that is SIGKILL.
+func (s *Space) fault(f arch.Fault) (sig int, code int32, _ error) {
 	if !f.Page {
-		return int(unix.SIGSEGV), abi.SI_KERNEL
+		return int(unix.SIGSEGV), abi.SI_KERNEL, nil
 	}
 	err := s.PageIn(f.Addr, f.Access)
 	var bad *mm.Fault
 	switch {
 	case err == nil:
-		return 0, 0
+		return 0, 0, nil
 	case errors.Is(err, errBus):
-		return int(unix.SIGBUS), abi.BUS_ADRERR
+		return int(unix.SIGBUS), abi.BUS_ADRERR, nil
 	case errors.As(err, &bad):
 		if s.vmas.at(f.Addr) == nil {
-			return int(unix.SIGSEGV), abi.SEGV_MAPERR
+			return int(unix.SIGSEGV), abi.SEGV_MAPERR, nil
 		}
-		return int(unix.SIGSEGV), abi.SEGV_ACCERR
+		return int(unix.SIGSEGV), abi.SEGV_ACCERR, nil
 	default:
-		s.k.log.Warn("guest process killed", "reason", err, "addr", fmt.Sprintf("%#x", uint64(f.Addr)))
-		return int(unix.SIGKILL), 0
+		return int(unix.SIGKILL), 0, err
 	}
 }
 

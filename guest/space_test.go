@@ -150,7 +150,7 @@ func (m *spaceModel) access() {
 	if write {
 		acc, need = arch.Write, unix.PROT_WRITE
 	}
-	sig, code := m.task.space.fault(arch.Fault{Addr: arch.Addr(at), Access: acc, Page: true})
+	sig, code, _ := m.task.space.fault(arch.Fault{Addr: arch.Addr(at), Access: acc, Page: true})
 	m.log = append(m.log, fmt.Sprintf("%v %#x: signal %d", acc, at, sig))
 	switch {
 	case !ok:
@@ -305,7 +305,7 @@ func TestGrownSharedMappingEndsWithItsMemory(t *testing.T) {
 		t.Errorf("the page that was there has %d", got[0])
 	}
 	for _, acc := range []arch.Access{arch.Read, arch.Write} {
-		sig, code := task.space.fault(arch.Fault{Page: true, Addr: arch.Addr(to + 2*arch.PageSize), Access: acc})
+		sig, code, _ := task.space.fault(arch.Fault{Page: true, Addr: arch.Addr(to + 2*arch.PageSize), Access: acc})
 		if sig != int(unix.SIGBUS) || code != abi.BUS_ADRERR {
 			t.Errorf("%v behind the end: signal %d, code %d", acc, sig, code)
 		}

@@ -88,7 +88,11 @@ func (k *Kernel) enterGuest(v *skas.VCPU, t *Task) {
 	case skas.PageFault:
 		k.stats.PageFaults++
 		t.minflt++
-		if sig, code := t.space.fault(ev.Fault); sig != 0 {
+		sig, code, err := t.space.fault(ev.Fault)
+		if err != nil {
+			k.log.Warn("guest process killed", "reason", err, "pid", t.pid, "comm", t.comm)
+		}
+		if sig != 0 {
 			t.forceFault(faultSignal(sig, code, ev.Fault.Addr), ev.Fault)
 		}
 	case skas.Tick:

@@ -100,7 +100,7 @@ func (m *machine) config(stderr io.Writer) (guest.Config, error) {
 	if m.debug {
 		level = slog.LevelDebug
 	}
-	c.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	c.Log = newLog(stderr, level)
 	if m.strace {
 		c.Strace = os.Stderr
 	}
