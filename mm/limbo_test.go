@@ -25,7 +25,7 @@ type liar struct {
 
 type call struct {
 	at   arch.Addr
-	page hostPage // no rights: taken away
+	page hostPage // no rights: nobody gets at a frame there
 }
 
 func (h *liar) Map(a arch.Addr, length uint64, acc arch.Access, pfn physmem.PFN) error {

@@ -329,11 +329,9 @@ func (m *model) sync(s *space) {
 		}
 	}
 	for a, p := range s.pages {
-		want := hostAccess(p)
-		if got := s.host.pages[a]; want != 0 && got != (hostPage{p.c.pfn, want}) {
-			m.bad("%#x: host has %+v, the table grants frame %d %v", a, got, p.c.pfn, want)
-		} else if _, there := s.host.pages[a]; want == 0 && there {
-			m.bad("%#x: host has %+v, the table grants nothing", a, got)
+		want := hostPage{p.c.pfn, hostAccess(p)} // without any right, too
+		if got, there := s.host.pages[a]; !there || got != want {
+			m.bad("%#x: host has %+v (%v), the table grants %+v", a, got, there, want)
 		}
 	}
 	for a, h := range s.host.pages {

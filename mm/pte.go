@@ -29,8 +29,7 @@ const (
 	// pteHost: the host may have a mapping here, right or stale.
 	pteHost
 	// pteMoved: the host may have a mapping of the frame that pteHost does not
-	// tell of: at the page where it was before a Move, or here, if it was told
-	// to take it away.
+	// tell of: at the page where it was before a Move.
 	pteMoved
 	// pteStale: what the host may have here is more than, or other than, what
 	// the entry grants: the next Sync takes something away.

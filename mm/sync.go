@@ -67,23 +67,18 @@ func (t *Table) collect(steps []step, from, end arch.Addr) (_ []step, next arch.
 			return false
 		}
 		switch {
-		case p.Host() != 0:
+		case p.Present():
+			// Also one without any right, as in UML.
 			if p&pteStale != 0 {
 				t.changed(a)
 			}
 			steps = append(steps, step{addr: a, pte: p})
 			l.set(i, p&^(pteNeedSync|pteStale)|pteHost)
-			return true
 		case p&pteHost != 0:
 			t.changed(a)
 			steps = append(steps, step{addr: a, pte: p, unmap: true})
-		}
-		if p.Present() {
-			if p&pteHost != 0 {
-				p |= pteMoved // until that is proved
-			}
-			l.set(i, p&^(pteNeedSync|pteHost|pteStale))
-		} else {
+			l.set(i, 0)
+		default:
 			l.set(i, 0)
 		}
 		return true

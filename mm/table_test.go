@@ -446,3 +446,20 @@ func TestTablesOfUnmappedPagesAreGivenUp(t *testing.T) {
 		}
 	}
 }
+
+// A page that lost all rights was once unmapped; UML maps its frame without any.
+func TestPageWithoutRightsStaysMapped(t *testing.T) {
+	table, mem := newTable(t)
+	h := newHost()
+	mapPages(t, table, mem, 0x1000, rw)
+	pfn := table.Lookup(0x1000).PFN()
+	for _, acc := range []arch.Access{rw, 0, rw} {
+		table.Protect(0x1000, 0x2000, acc)
+		if err := table.Sync(h); err != nil {
+			t.Fatal(err)
+		}
+		if got, ok := h.pages[0x1000]; !ok || got != (hostPage{pfn, acc}) {
+			t.Errorf("%v: the host has %+v (%v)", acc, got, ok)
+		}
+	}
+}
