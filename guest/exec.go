@@ -203,6 +203,13 @@ func (s *Space) mapImage(p *program, bias arch.Addr) error {
 		} else {
 			fileEnd = start
 		}
+		// Zeros behind the file's bytes are written now, as Linux does.
+		if tail := seg.Addr + bias + arch.Addr(seg.FileSize); seg.FileSize > 0 && seg.MemSize > seg.FileSize &&
+			tail.PageOffset() != 0 && acc&arch.Write != 0 {
+			if err := s.PageIn(tail, arch.Write); err != nil {
+				return err
+			}
+		}
 		if end > fileEnd {
 			s.vmas.put(&vma{start: fileEnd, end: end, acc: acc})
 		}

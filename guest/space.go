@@ -222,6 +222,13 @@ func (s *Space) fill(v *vma, page arch.Addr, acc arch.Access) error {
 		return s.fillFile(v, page, acc)
 	}
 	s.k.stats.MinorFaults++
+	if acc&arch.Write == 0 {
+		pfn, err := s.k.memCache.zeros(s.k)
+		if err != nil {
+			return err
+		}
+		return s.table().MapShared(page, pfn, v.acc)
+	}
 	pfn, err := s.k.alloc()
 	if err != nil {
 		return err
@@ -232,12 +239,12 @@ func (s *Space) fill(v *vma, page arch.Addr, acc arch.Access) error {
 // maxRun bounds the frames that fillRun takes at once: 1 MiB.
 const maxRun = 256
 
-// fillRun gives the absent anonymous pages from a on adjacent frames, so that
-// one call of the stub maps them all. It returns their number: 0 if there is
+// fillRun gives the absent anonymous pages from a on, if they may be written,
+// adjacent frames, so that one call of the stub maps them all. It returns their number: 0 if there is
 // nothing to gain, or no such frames.
 func (s *Space) fillRun(a, end arch.Addr) int {
 	v := s.vmas.at(a)
-	if v == nil || v.shared != nil || v.file != nil {
+	if v == nil || v.shared != nil || v.file != nil || v.acc&arch.Write == 0 {
 		return 0
 	}
 	limit := min(end, v.end, a+maxRun*arch.PageSize)
@@ -305,7 +312,8 @@ func (s *Space) fillFile(v *vma, page arch.Addr, acc arch.Access) error {
 		s.k.mem.Unref(pfn)
 		return err
 	}
-	if acc&arch.Write == 0 && s.k.memCache.put(s.k, v.file, offset, pfn) {
+	if acc&arch.Write == 0 {
+		s.k.memCache.put(s.k, v.file, offset, pfn)
 		return s.table().MapShared(page, pfn, v.acc)
 	}
 	return s.table().Map(page, pfn, v.acc)

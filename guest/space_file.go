@@ -25,7 +25,9 @@ type cachePage struct {
 // memCache keeps pages of the host's files, so that ten shells have one copy of
 // their code. It holds one reference to each frame.
 type memCache struct {
-	pages map[cachePage]physmem.PFN
+	pages   map[cachePage]physmem.PFN
+	zero    physmem.PFN // if hasZero
+	hasZero bool
 }
 
 // memCacheShare is the part of memory that the cache may take.
@@ -49,17 +51,30 @@ func (c *memCache) has(f *fileMapping, offset uint64) bool {
 	return ok
 }
 
-// put adds a page; the caller keeps its own reference.
-func (c *memCache) put(k *Kernel, f *fileMapping, offset uint64, pfn physmem.PFN) bool {
+// put adds a page, if it can; the caller keeps its own reference.
+func (c *memCache) put(k *Kernel, f *fileMapping, offset uint64, pfn physmem.PFN) {
 	if !f.cacheable(offset) || len(c.pages) >= k.mem.Stats().Total/memCacheShare {
-		return false
+		return
 	}
 	if c.pages == nil {
 		c.pages = make(map[cachePage]physmem.PFN)
 	}
 	c.pages[cachePage{f.key, offset}] = pfn
 	k.mem.Ref(pfn)
-	return true
+}
+
+// zeros is a page of zeros, with a reference for the caller: what fresh memory
+// is that has only been read.
+func (c *memCache) zeros(k *Kernel) (physmem.PFN, error) {
+	if !c.hasZero {
+		pfn, err := k.alloc()
+		if err != nil {
+			return 0, err
+		}
+		c.zero, c.hasZero = pfn, true
+	}
+	k.mem.Ref(c.zero)
+	return c.zero, nil
 }
 
 // dropMemCache gives the cache's frames back.
@@ -68,6 +83,10 @@ func (k *Kernel) dropMemCache() {
 		k.mem.Unref(pfn)
 	}
 	clear(k.memCache.pages)
+	if k.memCache.hasZero {
+		k.mem.Unref(k.memCache.zero)
+		k.memCache.hasZero = false
+	}
 }
 
 // newFileMapping makes a mapping of an open file, with one reference for the

@@ -338,6 +338,39 @@ func TestMremapRefusesOverlapFirst(t *testing.T) {
 	}
 }
 
+// Fresh memory that is only read once took a frame for each page. It is one page
+// of zeros, which nobody's write reaches.
+func TestReadingFreshMemoryTakesOnePage(t *testing.T) {
+	k, _ := newBareKernel(t, 1<<20)
+	task, other := newBareTask(t, k), newBareTask(t, k)
+	at, there := task.anon(t, 9), other.anon(t, 1)
+	other.peek(t, there, 1)
+	before := k.mem.Stats().InUse
+	zeros := make([]byte, 8*arch.PageSize)
+	if !bytes.Equal(task.peek(t, at, len(zeros)), zeros) {
+		t.Error("fresh memory is not zero")
+	}
+	if n := k.mem.Stats().InUse - before; n != 0 {
+		t.Errorf("%d frames for memory that was only read", n)
+	}
+	if p := task.space.table().Lookup(arch.Addr(at)); p.Host() != arch.Read {
+		t.Errorf("the host may %v", p.Host())
+	}
+	task.poke(t, at, []byte{1})
+	if sig, _, _ := task.space.fault(arch.Fault{Page: true, Addr: arch.Addr(at + arch.PageSize), Access: arch.Write}); sig != 0 {
+		t.Errorf("write: signal %d", sig)
+	}
+	if n := k.mem.Stats().InUse - before; n != 2 {
+		t.Errorf("%d frames for two pages that were written", n)
+	}
+	if !bytes.Equal(other.peek(t, there, arch.PageSize), zeros[:arch.PageSize]) ||
+		!bytes.Equal(task.peek(t, at+2*arch.PageSize, arch.PageSize), zeros[:arch.PageSize]) {
+		t.Error("a write has reached other pages")
+	}
+	k.dropMemCache() // as when memory is short
+	task.peek(t, at+8*arch.PageSize, 1)
+}
+
 // Mappings cost the monitor memory, and a guest could once have any number.
 func TestMappingsAreLimited(t *testing.T) {
 	k, _ := newBareKernel(t, 1<<20)

@@ -30,18 +30,12 @@ var stubPrograms = []struct {
 	{name: "loop over many ticks", build: manyTicks},
 	{name: "mremap", build: remap},
 	{name: "more entries than a batch holds", build: largeBatch},
+	{name: "zeroed memory", build: bss},
+	{name: "read before write", build: readBeforeWrite},
+	{name: "kernel reads data", build: kernelReads},
+	{name: "file pages around", build: fileAround},
+	{name: "no access", build: noAccess},
 
-	{name: "zeroed memory", build: bss,
-		open: "exec clears the rest of a page that ends in zeroed memory: in UML, as in Linux, by writing to the page, " +
-			"which is mapped in the first batch; in ours when the page is first used"},
-	{name: "read before write", build: readBeforeWrite,
-		open: "reading a fresh page of anonymous memory maps UML's one page of zeros, read-only; ours maps a frame of its own, for writing, too"},
-	{name: "kernel reads data", build: kernelReads,
-		open: "a page of a file that was only read, by a system call, is mapped read-only in UML, for writing, too, in ours, if the file ends in it"},
-	{name: "file pages around", build: fileAround,
-		open: "a fault on a page of a file maps the pages around it, too, if UML has them in its cache"},
-	{name: "no access", build: noAccess,
-		open: "a page that lost all access is mapped PROT_NONE in UML, unmapped in ours"},
 	{name: "fork and copy on write", build: forkCOW,
 		open: "UML's fork copies no entries of file pages, and copies others as not accessed: " +
 			"they are mapped without reading or writing at first (but executable); ours maps all of them, for reading"},
