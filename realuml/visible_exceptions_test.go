@@ -13,7 +13,7 @@ type unlikeLinux struct {
 var uml = []peer{umlSeccomp, umlPtrace}
 
 // visibleExceptions are the differences to Linux that are known. Those of real
-// UML alone are where ours is better. Those with "open:" are faults of ours.
+// UML alone are where ours is better.
 var visibleExceptions = []unlikeLinux{
 	except("faults", "write after mprotect, error code", []peer{umlSeccomp, umlPtrace, ours},
 		"the error code is the host's, whose page tables have not seen the page yet since it was mapped anew"),
