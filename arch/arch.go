@@ -222,7 +222,7 @@ type Stub struct {
 	Handler  uint64 // offset of the signal handler in Code
 	Restorer uint64 // offset of the sa_restorer in Code
 	Batch    uint64 // of a traced stub: offset of the code that runs a batch
-	Trap     uint64 // of a traced stub: offset of a trap
+	Stay     uint64 // of a traced stub: offset of the code that stops it
 	Program  []byte // start-up code, run at ProgramBase
 	Base     Addr   // where Program is linked
 	Labels   []Label

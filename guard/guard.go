@@ -57,6 +57,9 @@ func (g Guard) Chosen() Guard {
 	return g
 }
 
+// IsZero says that nobody has chosen a guard.
+func (g Guard) IsZero() bool { return g.name == "" }
+
 // Default is the guard of those who do not choose.
 func Default() Guard { return Guard{}.Chosen() }
 

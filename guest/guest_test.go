@@ -11,6 +11,7 @@ import (
 	"goskas/arch/amd64"
 	"goskas/guest"
 	"goskas/internal/testkit"
+	"goskas/skas"
 )
 
 // result is what a program left behind.
@@ -55,6 +56,9 @@ func start(t *testing.T, cfg guest.Config) *machine {
 	}
 	cfg.Stdin, cfg.Stdout, cfg.Stderr = inR, outW, outW
 	cfg.Guard = testkit.Guard(t)
+	if testkit.Ptrace(t) {
+		cfg.Mode = skas.ModePtrace
+	}
 	k, err := guest.New(cfg)
 	if err != nil {
 		t.Fatal(err)

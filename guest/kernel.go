@@ -26,7 +26,8 @@ type Config struct {
 	Memory int64 // bytes of guest memory; 0 means 256 MiB
 	CPUs   int   // vCPUs; 0 means 1
 	HZ     int   // ticks per second; 0 means 100
-	// Guard, Stall and NoSyncWake are the monitor's (skas.Config).
+	// Mode, Guard, Stall and NoSyncWake are the monitor's (skas.Config).
+	Mode       skas.Mode
 	Guard      guard.Guard
 	Stall      skas.Stall
 	NoSyncWake bool
@@ -129,7 +130,7 @@ func New(cfg Config) (*Kernel, error) {
 	if err != nil {
 		return nil, fmt.Errorf("guest memory: %w", err)
 	}
-	mon, err := skas.New(skas.Config{Memory: mem, Arch: cfg.Arch, HZ: cfg.HZ, Log: cfg.Log,
+	mon, err := skas.New(skas.Config{Memory: mem, Arch: cfg.Arch, HZ: cfg.HZ, Log: cfg.Log, Mode: cfg.Mode, CPUs: cfg.CPUs,
 		Guard: cfg.Guard, Stall: cfg.Stall, NoSyncWake: cfg.NoSyncWake})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start monitor: %w", err), mem.Close())

@@ -1,6 +1,8 @@
 package skas
 
 import (
+	"encoding/binary"
+
 	"goskas/arch"
 	"goskas/stubexe"
 	"goskas/syscallq"
@@ -10,8 +12,8 @@ import (
 
 // protocol is what the stubs of a monitor have in common: the code that they
 // run, the filter that holds them and the layout of the pages that they share
-// with the monitor. There are two, chosen by the guard: posted (UML's) and
-// sealed.
+// with the monitor. There are three: posted
+// (UML's seccomp mode), sealed, by the guard, and tracing (UML's ptrace mode).
 type protocol interface {
 	// layout is where the stub's pages lie; end is the end of guest space.
 	layout() arch.StubLayout
@@ -20,6 +22,9 @@ type protocol interface {
 	image() *stubexe.Image
 	// open takes the pages for one more stub.
 	open() (link, stubexe.Orders, error)
+	// attend prepares for the ticks of a vCPU, on its thread, and detach
+	// undoes that.
+	attend(v *VCPU) (detach func())
 	close() error
 }
 
@@ -52,6 +57,11 @@ type link interface {
 type handshake interface {
 	// start waits for the first report of a new stub.
 	start(x *MM) error
+	// enter and leave stand around everything that a thread does with the
+	// stub: v's thread, or any other if v is nil. An error says that the stub
+	// is dead; there is nothing to leave then.
+	enter(x *MM, v *VCPU) error
+	leave(v *VCPU)
 	// wake hands the batch and the CPU to the stub, which goes on to guest
 	// code; wait sleeps until it reports or dies. Both do what v's ticks ask
 	// for meanwhile; v may be nil for a wait.
@@ -90,3 +100,16 @@ const (
 	offSISysArch = 28
 	sysSeccomp   = 1
 )
+
+// call makes r the report of a system call: what the filter's SIGSYS would say.
+func (r *report) call(auditArch uint32) {
+	r.signal = unix.SIGSYS
+	binary.LittleEndian.PutUint32(r.info[offSICode:], sysSeccomp)
+	binary.LittleEndian.PutUint32(r.info[offSISysArch:], auditArch)
+}
+
+// code is si_code: above 0, the kernel or the CPU has raised the signal.
+func (r *report) code() int32 { return int32(binary.LittleEndian.Uint32(r.info[offSICode:])) }
+
+// fault says that r is a page fault, or another that memory access brings about.
+func (r *report) fault() bool { return r.signal == unix.SIGSEGV && r.code() > 0 }

@@ -24,10 +24,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// under makes a rig's guard g, as far as the host has what that needs.
+// under makes a rig's guard g, in the mode that has guards, as far as the host has
+// what that needs.
 func under(t testing.TB, g guard.Guard) func(*Config) {
 	testkit.Need(t, g.Needs...)
-	return func(c *Config) { c.Guard = g }
+	return func(c *Config) { c.Mode, c.Guard = ModeSeccomp, g }
 }
 
 func withListener(t *testing.T, f func(t *testing.T, g guard.Guard)) {

@@ -123,6 +123,10 @@ func (x *MM) Flush() error {
 	if x.destroyed {
 		return ErrStubDead
 	}
+	if err := x.link.enter(x, nil); err != nil {
+		return err
+	}
+	defer x.link.leave(nil)
 	if err := x.table.Sync(x.queue); err != nil {
 		return x.lost(err)
 	}
@@ -137,9 +141,14 @@ func (x *MM) Flush() error {
 func (x *MM) SaveX(r *arch.Regs) {
 	x.turnstile.Lock()
 	defer x.turnstile.Unlock()
-	if x.owner == r {
-		x.saveOwner()
+	if x.owner != r {
+		return
 	}
+	if x.link.enter(x, nil) != nil {
+		return // what a dead stub had does not matter any more
+	}
+	defer x.link.leave(nil)
+	x.saveOwner()
 }
 
 func (x *MM) saveOwner() {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"goskas/arch"
 	"goskas/guard"
@@ -19,8 +20,13 @@ type Config struct {
 	Arch   arch.Arch
 	// HZ is the tick rate of each vCPU; 0 means no ticks.
 	HZ int
+	// CPUs is how many vCPUs there will be at most; 0 means any number. A
+	// single one keeps its stubs traced in mode ptrace: from its first Run of
+	// an mm on, its goroutine alone may operate that.
+	CPUs int
+	Mode Mode
 	// Guard decides which mapping calls of stubs are legitimate; the zero
-	// value stands for guard.Default.
+	// value stands for guard.Default. Mode ptrace has none.
 	Guard guard.Guard
 	// Stall is what to do about stubs that do not report a tick.
 	Stall Stall
@@ -37,6 +43,9 @@ type Monitor struct {
 	arch  arch.Arch
 	hz    int
 	log   *slog.Logger
+	mode  Mode
+	cpus  int
+	vcpus atomic.Int32 // that are not closed
 	guard guard.Guard
 	stall Stall
 	// syncWake has listeners answer with a wake-up on the caller's CPU.
@@ -69,6 +78,7 @@ func New(cfg Config) (*Monitor, error) {
 		return nil, fmt.Errorf("skas: HZ %d is not between 0 and 1000", cfg.HZ)
 	}
 	m := &Monitor{mem: cfg.Memory, arch: cfg.Arch, hz: cfg.HZ, log: cfg.Log,
+		mode: cfg.Mode, cpus: cfg.CPUs,
 		guard: cfg.Guard.Chosen(), stall: cfg.Stall, syncWake: !cfg.NoSyncWake, mms: make(map[*MM]struct{})}
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
@@ -80,11 +90,7 @@ func New(cfg Config) (*Monitor, error) {
 		}
 	}
 	var err error
-	if m.guard.Sealed {
-		m.protocol, err = newSealed(m.mem, m.arch)
-	} else {
-		m.protocol, err = newPosted(m.mem, m.arch, m.guard)
-	}
+	m.protocol, err = m.newProtocol(cfg)
 	if err != nil {
 		return nil, err
 	}

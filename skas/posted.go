@@ -39,15 +39,20 @@ func newPosted(mem *physmem.Memory, a arch.Arch, g guard.Guard) (*posted, error)
 	if err != nil {
 		return nil, err
 	}
+	return p, p.build(filter)
+}
+
+// build makes the image and the code page.
+func (p *posted) build(filter []unix.SockFilter) (err error) {
 	if p.exe, err = stubexe.Build(p.stub, filter); err != nil {
-		return nil, err
+		return err
 	}
-	if p.code, err = mem.Alloc(); err != nil {
+	if p.code, err = p.mem.Alloc(); err != nil {
 		p.exe.Close()
-		return nil, fmt.Errorf("allocate the stub code page: %w", err)
+		return fmt.Errorf("allocate the stub code page: %w", err)
 	}
-	copy(mem.Bytes(p.code), p.stub.Code)
-	return p, nil
+	copy(p.mem.Bytes(p.code), p.stub.Code)
+	return nil
 }
 
 func (p *posted) layout() arch.StubLayout { return p.lay }
@@ -58,25 +63,43 @@ func (p *posted) limits() syscallq.Limits {
 	return syscallq.Limits{Entries: stubabi.MaxEntries, Length: uint64(p.lay.Code)}
 }
 
+func (p *posted) attend(*VCPU) func() { return func() {} }
+
 func (p *posted) close() error {
 	p.mem.Unref(p.code)
 	return p.exe.Close()
 }
 
 func (p *posted) open() (link, stubexe.Orders, error) {
-	frames, err := p.mem.AllocContig(p.lay.DataPages)
+	pages, orders, err := p.pages(true)
 	if err != nil {
-		return nil, stubexe.Orders{}, fmt.Errorf("allocate stub data: %w", err)
+		return nil, orders, err
 	}
-	shared := p.mem.Range(frames, p.lay.DataPages)
-	l := &postedLink{posted: p, data: stubabi.DataAt(shared), stack: shared[arch.PageSize:], frames: frames}
+	l := &postedLink{stubPages: pages}
 	l.byWord = byWord{l}
 	l.data.Futex.Set(stubabi.InChild)
+	return l, orders, nil
+}
 
+// stubPages are the pages that a stub shares with the monitor.
+type stubPages struct {
+	*posted
+	data   *stubabi.Data // see stubabi for who writes what
+	stack  []byte        // the signal stack
+	frames physmem.PFN   // the first of the stub data frames
+}
+
+// pages takes the pages for one more stub, and orders it to map them.
+func (p *posted) pages(seccomp bool) (stubPages, stubexe.Orders, error) {
+	frames, err := p.mem.AllocContig(p.lay.DataPages)
+	if err != nil {
+		return stubPages{}, stubexe.Orders{}, fmt.Errorf("allocate stub data: %w", err)
+	}
+	shared := p.mem.Range(frames, p.lay.DataPages)
+	s := stubPages{posted: p, data: stubabi.DataAt(shared), stack: shared[arch.PageSize:], frames: frames}
 	fd, codeOffset := p.mem.PhysMapping(p.code)
 	_, dataOffset := p.mem.PhysMapping(frames)
 	init := stubabi.InitData{
-		Seccomp:    1,
 		Start:      uint64(p.lay.Code),
 		CodeFD:     stubabi.FirstFD,
 		CodeOffset: uint64(codeOffset),
@@ -85,16 +108,16 @@ func (p *posted) open() (link, stubexe.Orders, error) {
 		Handler:    uint64(p.lay.Code) + p.stub.Handler,
 		Restorer:   uint64(p.lay.Code) + p.stub.Restorer,
 	}
-	return l, stubexe.Orders{FDs: []int{fd}, Init: init.Bytes()}, nil
+	if seccomp {
+		init.Seccomp = 1
+	}
+	return s, stubexe.Orders{FDs: []int{fd}, Init: init.Bytes()}, nil
 }
 
 // postedLink is the monitor's side of a stub that speaks UML's protocol.
 type postedLink struct {
 	byWord
-	*posted
-	data   *stubabi.Data // shared with the stub: see stubabi for who writes what
-	stack  []byte        // the signal stack, shared with the stub
-	frames physmem.PFN   // the first of the stub data frames
+	stubPages
 	sender sys.FDSender
 	// mctx and x are where the last report's registers lie in stack.
 	mctx, x int
@@ -107,15 +130,15 @@ func (l *postedLink) word() *stubabi.Word { return &l.data.Futex }
 func (l *postedLink) loadX(x []byte)  { l.arch.LoadX(x, l.stack[l.x:]) }
 func (l *postedLink) storeX(x []byte) { l.arch.StoreX(l.stack[l.x:], x) }
 
-func (l *postedLink) close() {
-	for i := range l.lay.DataPages {
-		l.mem.Unref(l.frames + physmem.PFN(i))
+func (s *stubPages) close() {
+	for i := range s.lay.DataPages {
+		s.mem.Unref(s.frames + physmem.PFN(i))
 	}
 }
 
 // first gives the first batch: it takes away everything that the exec has left
 // behind.
-func (l *postedLink) first(x *MM) error { return x.queue.Unmap(0, uint64(l.lay.Code)) }
+func (s *stubPages) first(x *MM) error { return x.queue.Unmap(0, uint64(s.lay.Code)) }
 
 // offer is the first half of UML's wake_stub: descriptors first, then the
 // batch.
@@ -135,28 +158,34 @@ func (l *postedLink) offer(x *MM, alone bool) error {
 	return nil
 }
 
-// take checks where the stub claims that its registers lie: all of it must be
-// inside its signal stack.
 func (l *postedLink) take(r *report) error {
 	d := l.data.Report()
 	r.signal, r.at, r.err = unix.Signal(d.Signal), d.Len, d.Err
 	r.same = false
 	r.ran = r.signal == unix.SIGSYS // nothing else tells it apart
-	if int(d.MCtxOffset)+len(r.mctx) > len(l.stack) {
-		return fmt.Errorf("mcontext at offset %#x is not in the signal stack", d.MCtxOffset)
-	}
-	if int(d.SIOffset)+siginfoSize > len(l.stack) {
-		return fmt.Errorf("siginfo at offset %#x is not in the signal stack", d.SIOffset)
-	}
-	copy(r.mctx, l.stack[d.MCtxOffset:])
-	copy(r.info[:], l.stack[d.SIOffset:])
+	var err error
+	l.mctx, l.x, err = l.frame(d, r)
+	return err
+}
 
-	at, base := l.arch.FrameX(r.mctx), l.lay.Data+arch.PageSize
-	if at < base || at&63 != 0 || uint64(at-base)+uint64(l.arch.XSize()) > uint64(len(l.stack)) {
-		return fmt.Errorf("extended state at %#x is not in the signal stack", uint64(at))
+// frame copies a signal frame into r, and tells where on the signal stack its
+// mcontext and its extended state lie. It checks what the stub claims: all of it
+// must be there.
+func (s *stubPages) frame(d stubabi.Report, r *report) (mctx, x int, err error) {
+	if int(d.MCtxOffset)+len(r.mctx) > len(s.stack) {
+		return 0, 0, fmt.Errorf("mcontext at offset %#x is not in the signal stack", d.MCtxOffset)
 	}
-	l.mctx, l.x = int(d.MCtxOffset), int(at-base)
-	return nil
+	if int(d.SIOffset)+siginfoSize > len(s.stack) {
+		return 0, 0, fmt.Errorf("siginfo at offset %#x is not in the signal stack", d.SIOffset)
+	}
+	copy(r.mctx, s.stack[d.MCtxOffset:])
+	copy(r.info[:], s.stack[d.SIOffset:])
+
+	at, base := s.arch.FrameX(r.mctx), s.lay.Data+arch.PageSize
+	if at < base || at&63 != 0 || uint64(at-base)+uint64(s.arch.XSize()) > uint64(len(s.stack)) {
+		return 0, 0, fmt.Errorf("extended state at %#x is not in the signal stack", uint64(at))
+	}
+	return int(d.MCtxOffset), int(at - base), nil
 }
 
 func (l *postedLink) registers(rep *report, r *arch.Regs) { l.arch.LoadFrame(rep.mctx, r) }

@@ -79,6 +79,8 @@ func (s *sealed) limits() syscallq.Limits {
 	return syscallq.Limits{Entries: stubabi.MaxSealedEntries, Length: stubabi.MaxSealedLength}
 }
 
+func (s *sealed) attend(*VCPU) func() { return func() {} }
+
 func (s *sealed) close() error {
 	s.pages.Unref(0)
 	return s.release()

@@ -43,6 +43,9 @@ func newRig(t testing.TB, hz int, set ...func(*Config)) *rig {
 	}
 	cpu := amd64.New()
 	cfg := Config{Memory: mem, Arch: cpu, HZ: hz, Guard: testkit.Guard(t), Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	if testkit.Ptrace(t) {
+		cfg.Mode = ModePtrace
+	}
 	for _, f := range set {
 		f(&cfg)
 	}

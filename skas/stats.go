@@ -9,6 +9,7 @@ import (
 
 // Stats counts what a monitor's stubs did so far.
 type Stats struct {
+	Mode           string `json:"mode"`
 	Guard          string `json:"guard"`
 	Syscalls       uint64 `json:"syscalls"`
 	Faults         uint64 `json:"faults"`
@@ -79,7 +80,7 @@ func (m *Monitor) Stats() Stats {
 	q.Add(c.queue)
 	c.mu.Unlock()
 	return Stats{
-		Guard:    m.guard.String(),
+		Mode: m.mode.String(), Guard: m.guard.String(),
 		Syscalls: c.events[Syscall].Load(), Faults: c.events[PageFault].Load(),
 		Ticks: c.events[Tick].Load(), Traps: c.events[Trap].Load(),
 		TicksForwarded: c.ticksForwarded.Load(),

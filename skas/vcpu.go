@@ -20,6 +20,10 @@ type VCPU struct {
 	cpu   int // host CPU
 	tick  *timer.Tick
 	watch watch
+	tid   int
+	// ticker forwards ticks by itself, in mode ptrace; detach ends it.
+	ticker *ticker
+	detach func()
 	// allowed is the thread's affinity from before, given back by Close.
 	allowed unix.CPUSet
 }
@@ -29,6 +33,10 @@ type VCPU struct {
 // vCPU that runs them, since a wake across CPUs costs ten times one on the
 // spot.
 func (m *Monitor) NewVCPU(id int) (*VCPU, error) {
+	if n := m.vcpus.Add(1); m.cpus > 0 && int(n) > m.cpus {
+		m.vcpus.Add(-1)
+		return nil, fmt.Errorf("vCPU %d: there are %d, as many as were announced", id, m.cpus)
+	}
 	v := &VCPU{mon: m, id: id, tick: timer.NewTick(timer.Monotonic(), m.hz)}
 	runtime.LockOSThread()
 	err := unix.SchedGetaffinity(0, &v.allowed)
@@ -40,8 +48,11 @@ func (m *Monitor) NewVCPU(id int) (*VCPU, error) {
 	}
 	if err != nil {
 		runtime.UnlockOSThread()
+		m.vcpus.Add(-1)
 		return nil, fmt.Errorf("pin vCPU %d: %w", id, err)
 	}
+	v.tid = unix.Gettid()
+	v.detach = m.protocol.attend(v)
 	m.watchdog.add(&v.watch)
 	return v, nil
 }
@@ -49,6 +60,8 @@ func (m *Monitor) NewVCPU(id int) (*VCPU, error) {
 // Close gives the thread back as it was. The vCPU must not be used again.
 func (v *VCPU) Close() {
 	v.mon.watchdog.remove(&v.watch)
+	v.detach()
+	v.mon.vcpus.Add(-1)
 	// If the thread cannot be given back it stays locked, and ends with
 	// its goroutine.
 	if unix.SchedSetaffinity(0, &v.allowed) == nil {
@@ -96,6 +109,10 @@ func (v *VCPU) Run(x *MM, r *arch.Regs) (Event, error) {
 	if x.destroyed {
 		return Event{}, ErrStubDead
 	}
+	if err := x.link.enter(x, v); err != nil {
+		return Event{}, err
+	}
+	defer x.link.leave(v)
 	if x.cpu != v.cpu {
 		x.pin(v.cpu)
 	}
@@ -155,13 +172,13 @@ func (v *VCPU) stopped(x *MM, r *arch.Regs) (Event, error) {
 	a := v.mon.arch
 	x.link.registers(rep, r)
 	le := binary.LittleEndian
-	e := Event{Signo: int(rep.signal), Code: int32(le.Uint32(rep.info[offSICode:]))}
+	e := Event{Signo: int(rep.signal), Code: rep.code()}
 	switch sig := rep.signal; {
 	case sig == unix.SIGSYS && e.Code == sysSeccomp:
 		e.Kind = Syscall
 		e.NR, e.Args = a.Syscall(r)
 		e.AuditArch = le.Uint32(rep.info[offSISysArch:])
-	case sig == unix.SIGSEGV && e.Code > 0:
+	case rep.fault():
 		e.Kind = PageFault
 		e.Fault = a.FrameFault(rep.mctx)
 	case sig == unix.SIGALRM:

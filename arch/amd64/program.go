@@ -26,8 +26,9 @@ const (
 	locals    = (locFprog + 16 + 15) &^ 15
 )
 
-// Flags of sa_flags (asm/signal.h).
+// sigIgn is SIG_IGN, and the flags those of sa_flags (asm/signal.h).
 const (
+	sigIgn     = 1
 	saSiginfo  = 0x4
 	saRestorer = 0x04000000
 	saOnstack  = 0x08000000
@@ -145,12 +146,20 @@ func program(l arch.StubLayout, f variant) ([]byte, error) {
 		call(a, unix.SYS_RT_SIGACTION)
 		exitUnless(a, asm.Imm(0), s.code)
 	}
+	if f == traced {
+		// A late tick must not kill a stub that nobody traces at the moment.
+		// It stops one that is traced whatever is done about it.
+		a.Mov(8, at(locAction), asm.Imm(sigIgn))
+		a.Mov(8, asm.RDI, asm.Imm(int64(unix.SIGALRM)))
+		a.Lea(asm.RSI, at(locAction))
+		a.Mov(8, asm.RDX, asm.Imm(0))
+		a.Mov(8, asm.R10, asm.Imm(8))
+		call(a, unix.SYS_RT_SIGACTION)
+		exitUnless(a, asm.Imm(0), stubabi.ExitSigAlrm)
+	}
 
 	if f == traced {
-		call(a, unix.SYS_GETPID)
-		a.Mov(8, asm.RDI, asm.RAX)
-		a.Mov(8, asm.RSI, asm.Imm(int64(unix.SIGSTOP)))
-		call(a, unix.SYS_KILL)
+		stopItself(a)
 	} else {
 		emitFilter(a, at, f == listening)
 	}

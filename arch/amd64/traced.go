@@ -12,16 +12,15 @@ import (
 )
 
 // Traced assembles the stub of UML's ptrace mode. Its code is entered in two
-// ways, and ends in a trap in both: as the SIGSEGV handler, which says where the
-// signal frame is, and at the label "batch", where the monitor points it.
+// ways that end in a trap: as the SIGSEGV handler, which says where the signal
+// frame is, and at the label "run", where the monitor points it for a batch.
 func (a *Arch) Traced(l arch.StubLayout) (*arch.Stub, error) {
 	code := asm.New(uint64(l.Code))
 	emitReport(code, l)
-	code.Label("trap")
 	code.Int3()
 	code.Ud2() // nobody goes on from a trap
 
-	code.Label("batch")
+	code.Label("run")
 	code.Mov(8, asm.RBX, asm.Imm(int64(l.Data)))
 	emitBatch(code, func() {
 		code.Movsxd(asm.R8, asm.Ptr(asm.R12, stubabi.OffEntrySlot))
@@ -30,6 +29,13 @@ func (a *Arch) Traced(l arch.StubLayout) (*arch.Stub, error) {
 	code.Label("ran-out")
 	code.Int3()
 	code.Ud2()
+
+	// Where a stub is left that nobody traces: it stays stopped, even if
+	// somebody continues it.
+	code.Label("stay")
+	stopItself(code)
+	code.Jmp("stay")
+
 	emitRestorer(code) // of the sigaction; the handler does not get there
 	text, err := code.Assemble()
 	if err != nil {
@@ -46,13 +52,21 @@ func (a *Arch) Traced(l arch.StubLayout) (*arch.Stub, error) {
 	for _, e := range []struct {
 		label string
 		to    *uint64
-	}{{"handler", &s.Handler}, {"restorer", &s.Restorer}, {"batch", &s.Batch}, {"trap", &s.Trap}} {
+	}{{"handler", &s.Handler}, {"restorer", &s.Restorer}, {"run", &s.Batch}, {"stay", &s.Stay}} {
 		*e.to, _ = s.Label(e.label)
 	}
 	if s.Program, err = program(l, traced); err != nil {
 		return nil, fmt.Errorf("assemble stub program: %w", err)
 	}
 	return s, nil
+}
+
+// stopItself is kill(getpid(), SIGSTOP).
+func stopItself(a *asm.Assembler) {
+	call(a, unix.SYS_GETPID)
+	a.Mov(8, asm.RDI, asm.RAX)
+	a.Mov(8, asm.RSI, asm.Imm(int64(unix.SIGSTOP)))
+	call(a, unix.SYS_KILL)
 }
 
 // userRegs are the offsets in struct user_regs_struct (asm/user_64.h) of the

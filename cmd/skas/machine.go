@@ -11,7 +11,9 @@ import (
 	"strings"
 
 	"goskas/arch/amd64"
+	"goskas/guard"
 	"goskas/guest"
+	"goskas/internal/probe"
 	"goskas/physmem"
 	"goskas/skas"
 
@@ -30,10 +32,13 @@ type machine struct {
 	debug  bool
 
 	heading  string // of the table of statistics
+	mode     string
 	guard    string
 	stall    string
 	noSync   bool
 	noAround bool
+	// guardSet says whether --guard was given.
+	guardSet func() bool
 }
 
 func (m *machine) addFlags(c *cobra.Command) {
@@ -46,12 +51,23 @@ func (m *machine) addFlags(c *cobra.Command) {
 	f.BoolVar(&m.stats, "stats", false, "print what the stubs did to standard error at the end")
 	f.BoolVar(&m.json, "json", false, "with --stats: as JSON")
 	f.BoolVar(&m.debug, "debug", false, "log what the monitor does to standard error")
+	f.StringVar(&m.mode, "mode", defaultMode(), "`MODE` of keeping stubs: "+strings.Join(skas.Modes(), ", ")+"; ptrace has no guards")
+	must(c.RegisterFlagCompletionFunc("mode", cobra.FixedCompletions(skas.Modes(), cobra.ShellCompDirectiveNoFileComp)))
 	addGuardFlag(c, &m.guard)
+	m.guardSet = func() bool { return c.Flags().Changed("guard") }
 	f.StringVar(&m.stall, "stall", skas.StallDefault.String(), "`POLICY` for stubs that do not report a tick: "+strings.Join(skas.Stalls(), ", "))
 	f.BoolVar(&m.noSync, "no-sync-wake", false, "guards notify and validate: without the listener's synchronous wake-up")
 	must(c.RegisterFlagCompletionFunc("stall", cobra.FixedCompletions(skas.Stalls(), cobra.ShellCompDirectiveNoFileComp)))
 	f.BoolVar(&m.noAround, "no-fault-around", false, "bring in only the page of a file that a fault asks for, not its neighbours")
 	must(c.RegisterFlagCompletionFunc("mem", cobra.FixedCompletions([]string{"64M", "256M", "1G"}, cobra.ShellCompDirectiveNoFileComp)))
+}
+
+// defaultMode is what the environment asks for, or ours.
+func defaultMode() string {
+	if name := os.Getenv("SKAS_MODE"); name != "" {
+		return name
+	}
+	return skas.ModeSeccomp.String()
 }
 
 func must(err error) {
@@ -83,15 +99,32 @@ func (m *machine) config(stderr io.Writer) (guest.Config, error) {
 	if err != nil {
 		return bad("--stall: %v", err)
 	}
-	g, err := chooseGuard(m.guard, m.noSync, onThisHost)
+	mode, err := skas.ParseMode(m.mode)
 	if err != nil {
+		return bad("--mode: %v", err)
+	}
+	g := choice{guard: guard.None}
+	if mode == skas.ModePtrace {
+		if m.guardSet() && m.guard != guard.None.String() {
+			return bad("--guard %s: mode ptrace has no guards, since its stubs make no system call by themselves; leave --guard out", m.guard)
+		}
+		if stall != skas.StallDefault && stall != skas.StallOff {
+			return bad("--stall %s: mode ptrace has no stall policies, since a tick always stops a traced stub; leave --stall out", m.stall)
+		}
+		if m.noSync {
+			return bad("--no-sync-wake is for guards, which mode ptrace has none of")
+		}
+		if err := onThisHost(probe.PtraceSysemu); err != nil {
+			return guest.Config{}, &exitError{exitSelf, fmt.Errorf("mode ptrace does not work here: %w", advised(probe.PtraceSysemu, err))}
+		}
+	} else if g, err = chooseGuard(m.guard, m.noSync, onThisHost); err != nil {
 		return guest.Config{}, err
 	}
 	for _, note := range g.notes {
 		fmt.Fprintln(stderr, "skas:", note)
 	}
 	c := guest.Config{
-		Guard: g.guard, Stall: stall, NoSyncWake: g.noSync,
+		Mode: mode, Guard: g.guard, Stall: stall, NoSyncWake: g.noSync,
 		Arch: amd64.New(), Memory: int64(m.mem), CPUs: m.cpus, HZ: m.hz,
 		NoFaultAround: m.noAround,
 		Stdin:         os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,

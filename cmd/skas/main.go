@@ -88,7 +88,8 @@ their system calls, page faults and timer ticks itself.
 Exit status of all commands, unless their help says more: 0 for success, 2 for a
 mistake on the command line, 125 if skas itself failed.
 
-Environment: SKAS_GUARD is the guard where --guard is not given.`,
+Environment: SKAS_GUARD is the guard where --guard is not given, SKAS_MODE the
+mode where --mode is not.`,
 		Example: `  skas boot                                 # the embedded demonstration guest
   skas run -- busybox sh -c 'ls / | wc -l'  # a program of the host, in a guest
   skas check                                # what this host can and cannot do`,

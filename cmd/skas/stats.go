@@ -27,6 +27,7 @@ func printStats(w io.Writer, s guest.Stats, asJSON bool) error {
 	row("events", "%d syscalls, %d faults, %d ticks, %d traps", k.Syscalls, k.Faults, k.Ticks, k.Traps)
 	row("stubs", "%d started, %d ended, %d killed: %d for what they said or did, %d for a tick not reported",
 		k.StubStarts, k.StubDeaths, k.Refused, k.Refused-k.Stalled, k.Stalled)
+	row("mode", "%s", k.Mode)
 	row("guard", "%s: %d mapping calls passed to the monitor, %d of them denied", k.Guard, k.Notified, k.Denied)
 	row("batches", "%d run, %d of them alone; %d entries, %s each, longest %d; %d calls merged",
 		k.Batches, k.Flushes, k.Entries, ratio(k.Entries, k.Batches), k.MaxBatch, k.Merged)

@@ -17,10 +17,9 @@ func PtraceSeize(pid int) error {
 	return ptrace(unix.PTRACE_SEIZE, pid, 0, unix.PTRACE_O_EXITKILL|unix.PTRACE_O_TRACESYSGOOD)
 }
 
-// PtraceDetach gives a tracee up, which stops for any other tracer to come.
-func PtraceDetach(pid int) error {
-	return ptrace(unix.PTRACE_DETACH, pid, 0, uintptr(unix.SIGSTOP))
-}
+// PtraceDetach gives a tracee up. If it has been stopped by SIGSTOP and not
+// continued, it stays so, whatever it has done as a tracee.
+func PtraceDetach(pid int) error { return ptrace(unix.PTRACE_DETACH, pid, 0, 0) }
 
 // PtraceSysemu lets a tracee go on to its next system call, which is reported
 // and not made, with a signal if sig is not 0.

@@ -14,6 +14,7 @@ import (
 	"goskas/arch/amd64"
 	"goskas/guest"
 	"goskas/internal/testkit"
+	"goskas/skas"
 )
 
 // patience is how long a program may take; hosts are busy.
@@ -69,6 +70,9 @@ func InGuest(t testing.TB, cfg guest.Config, argv, env []string) (Result, guest.
 	}()
 	cfg.Arch, cfg.Dir, cfg.Stdout, cfg.Stderr = amd64.New(), "/toy", w, w
 	cfg.Guard = testkit.Guard(t)
+	if testkit.Ptrace(t) {
+		cfg.Mode = skas.ModePtrace
+	}
 	k, err := guest.New(cfg)
 	if err != nil {
 		t.Fatal(err)

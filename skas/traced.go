@@ -1,0 +1,390 @@
+package skas
+
+import (
+	"fmt"
+	"runtime"
+	"sync"
+
+	"goskas/arch"
+	"goskas/internal/sys"
+	"goskas/physmem"
+	"goskas/stubexe"
+
+	"golang.org/x/sys/unix"
+)
+
+// tracing is the protocol of UML's ptrace mode. The stub's pages are as in the
+// seccomp mode; guest memory is the one descriptor that it keeps.
+//
+// Only the thread that traces a stub may ask anything of it, and a thread stays
+// a stub's tracer until it lets it go by itself. UML has one thread in this mode.
+// Here a single vCPU keeps what it has traced; where there may be several, a stub
+// is taken at the beginning of each turn and left at its end. Between turns such
+// a stub is stopped as by SIGSTOP; should anybody continue it, it stops itself
+// again.
+type tracing struct {
+	posted
+	keep bool
+	// batch and stay are the registers that run a batch, and that stop.
+	batch, stay []byte
+
+	mu      sync.Mutex
+	tickers map[*ticker]struct{}
+}
+
+func newTracing(mem *physmem.Memory, a arch.Arch, keep bool) (*tracing, error) {
+	t := &tracing{posted: posted{mem: mem, arch: a}, keep: keep, tickers: make(map[*ticker]struct{})}
+	var err error
+	if t.lay, err = Layout(a); err != nil {
+		return nil, err
+	}
+	if t.stub, err = a.Traced(t.lay); err != nil {
+		return nil, err
+	}
+	t.batch, t.stay = t.at(t.stub.Batch), t.at(t.stub.Stay)
+	return t, t.build(nil)
+}
+
+// at is a register set that enters the stub's code at an offset. The code needs
+// no stack.
+func (t *tracing) at(offset uint64) []byte {
+	var r arch.Regs
+	t.arch.Start(&r, t.lay.Code+arch.Addr(offset), t.lay.Data)
+	user := make([]byte, t.arch.TracedSize())
+	t.arch.StoreTraced(user, &r)
+	return user
+}
+
+func (t *tracing) attend(v *VCPU) func() {
+	v.ticker = newTicker(v.mon)
+	t.mu.Lock()
+	t.tickers[v.ticker] = struct{}{}
+	t.mu.Unlock()
+	return func() {
+		t.mu.Lock()
+		delete(t.tickers, v.ticker)
+		t.mu.Unlock()
+		v.ticker.close()
+		for _, x := range v.mon.live() {
+			x.turnstile.Lock()
+			if l := x.link.(*tracedLink); !x.destroyed && l.tracer == v.tid {
+				l.release()
+			}
+			x.turnstile.Unlock()
+		}
+	}
+}
+
+func (t *tracing) close() error {
+	for k := range t.tickers { // of vCPUs that were not closed
+		k.close()
+	}
+	return t.posted.close()
+}
+
+func (t *tracing) open() (link, stubexe.Orders, error) {
+	pages, orders, err := t.pages(false)
+	if err != nil {
+		return nil, orders, err
+	}
+	return &tracedLink{
+		stubPages: pages, tracing: t, gone: make(chan struct{}),
+		user: make([]byte, t.arch.TracedSize()), x: make([]byte, t.arch.XSize()),
+	}, orders, nil
+}
+
+// tracedLink is the monitor's side of a traced stub.
+type tracedLink struct {
+	stubPages
+	tracing *tracing
+	mm      *MM
+	pid     int
+	gone    chan struct{} // closed once the stub has died
+
+	tracer int  // the thread that traces the stub, 0 if none does
+	stop   int  // how it stopped last, see sys.WaitStopped
+	kept   bool // the tracer is the only vCPU, and goes on to trace it
+
+	user []byte // the task's registers
+	// x is the task's extended state, if it is current; the stub gets it
+	// before the task runs again if it is fresh.
+	x              []byte
+	current, fresh bool
+}
+
+func (l *tracedLink) died() { close(l.gone) }
+
+// start waits for the stub to stop itself. Nobody traces it yet: all that it has
+// run is its start-up program.
+func (l *tracedLink) start(x *MM) error {
+	l.mm, l.pid = x, x.proc.PID
+	for {
+		stop, err := sys.WaitStopped(l.pid)
+		if err != nil {
+			return l.lost("wait for it to start", err)
+		}
+		if stop == int(unix.SIGSTOP) {
+			return nil
+		}
+	}
+}
+
+// lost says why a request failed: the stub is gone, or will be.
+func (l *tracedLink) lost(what string, err error) error {
+	if err == unix.ESRCH || err == unix.ECHILD {
+		l.mm.kill() // if it is not dying
+		<-l.gone
+		return l.mm.deathError()
+	}
+	return l.mm.refuse("%s: %v", what, err)
+}
+
+// enter makes the calling thread the stub's tracer.
+func (l *tracedLink) enter(x *MM, v *VCPU) error {
+	var tid int
+	if v != nil {
+		tid = v.tid
+	} else {
+		runtime.LockOSThread()
+		tid = unix.Gettid()
+	}
+	err := l.seize(tid)
+	if err != nil {
+		if v == nil {
+			runtime.UnlockOSThread()
+		}
+		return err
+	}
+	l.kept = l.kept || v != nil && l.tracing.keep
+	return nil
+}
+
+// leave lets the stub go, so that any other thread can trace it.
+func (l *tracedLink) leave(v *VCPU) {
+	if !l.kept {
+		l.release()
+	}
+	if v == nil {
+		runtime.UnlockOSThread()
+	}
+}
+
+// ptraceEventStop is PTRACE_EVENT_STOP (linux/ptrace.h): a stop that has
+// to do with stopping, not with a signal on its way to the tracee.
+const ptraceEventStop = 128
+
+func (l *tracedLink) seize(tid int) error {
+	switch {
+	case l.mm.dead.Load():
+		return l.mm.deathError()
+	case l.tracer == tid:
+		return nil
+	case l.tracer != 0:
+		panic(fmt.Sprintf("BUG: thread %d operates stub %d, which is the only vCPU's (thread %d)", tid, l.pid, l.tracer))
+	}
+	l.mm.procMu.Lock()
+	err := error(unix.ESRCH)
+	if !l.mm.reaped { // else its pid may be another's
+		err = sys.PtraceSeize(l.pid)
+	}
+	l.mm.procMu.Unlock()
+	if err != nil {
+		return l.lost("trace the stub", err)
+	}
+	l.tracer = tid
+	for {
+		stop, err := sys.WaitStopped(l.pid)
+		if err != nil {
+			return l.lost("wait for it to stop", err)
+		}
+		if stop>>8 == ptraceEventStop {
+			return nil
+		}
+		// A signal that was on its way. The stop is still to come.
+		if err := sys.PtraceCont(l.pid, passed(stop)); err != nil {
+			return l.lost("go on to a stop", err)
+		}
+	}
+}
+
+// passed is the signal that a stub gets for a stop that is not of its guest's
+// making: whatever somebody on the host has sent it, but for a tick.
+func passed(stop int) unix.Signal {
+	if sig := unix.Signal(stop); sig != unix.SIGALRM && stop < 128 {
+		return sig
+	}
+	return 0
+}
+
+// release ends the tracing. Errors mean that the stub is gone, which the next
+// turn will notice.
+func (l *tracedLink) release() {
+	if sys.PtraceSetRegs(l.pid, l.tracing.stay) == nil {
+		_ = sys.PtraceDetach(l.pid)
+	}
+	l.tracer, l.kept = 0, false
+}
+
+func (l *tracedLink) wake(x *MM, v *VCPU) error {
+	x.wakes++
+	x.mon.stats.wakes.Add(1)
+	if len(x.queue.Entries()) > 0 {
+		at, errno, err := l.run(x)
+		if err != nil {
+			return err
+		}
+		if err := x.queue.Done(at, errno); err != nil {
+			return x.refuse("%v", err)
+		}
+	}
+	if l.fresh {
+		if err := sys.PtraceSetRegset(l.pid, l.arch.TracedX(), l.x); err != nil {
+			return l.lost("set extended state", err)
+		}
+		l.fresh = false
+	}
+	if err := sys.PtraceSetRegs(l.pid, l.user); err != nil {
+		return l.lost("set registers", err)
+	}
+	l.current = false
+	v.ticker.arm(x, v.tick.Deadline())
+	if err := sys.PtraceSysemu(l.pid, 0); err != nil {
+		v.ticker.disarm()
+		return l.lost("let it run", err)
+	}
+	return nil
+}
+
+// syscallStop is a stop at a system call (PTRACE_O_TRACESYSGOOD).
+const syscallStop = int(unix.SIGTRAP) | 0x80
+
+func (l *tracedLink) wait(x *MM, v *VCPU) error {
+	defer v.ticker.disarm()
+	for {
+		stop, err := sys.WaitStopped(l.pid)
+		if err != nil {
+			return l.lost("wait for it to stop", err)
+		}
+		switch sig := unix.Signal(stop); {
+		case sig == unix.SIGALRM:
+			v.tick.Expired(hostNow()) // this is it
+			fallthrough
+		case stop == syscallStop, sig == unix.SIGSEGV, sig == unix.SIGTRAP, sig == unix.SIGILL, sig == unix.SIGFPE, sig == unix.SIGBUS:
+			l.stop = stop
+			return nil
+		case stop>>8 == ptraceEventStop && stop&0x7f != int(unix.SIGTRAP):
+			err = sys.PtraceListen(l.pid)
+		default:
+			err = sys.PtraceSysemu(l.pid, passed(stop))
+		}
+		if err != nil {
+			return l.lost("go on", err)
+		}
+	}
+}
+
+// trapped lets stub code run, with a signal if there is one, until it traps
+// (UML's wait_stub_done).
+func (l *tracedLink) trapped(sig unix.Signal) error {
+	for {
+		if err := sys.PtraceCont(l.pid, sig); err != nil {
+			return l.lost("run stub code", err)
+		}
+		stop, err := sys.WaitStopped(l.pid)
+		switch {
+		case err != nil:
+			return l.lost("wait for stub code", err)
+		case stop == int(unix.SIGTRAP):
+			return nil
+		case stop == int(unix.SIGSEGV), stop == int(unix.SIGBUS), stop == int(unix.SIGILL):
+			return l.mm.refuse("signal %d in stub code", stop)
+		}
+		// A tick is dropped: the vCPU sees that it was due.
+		sig = passed(stop)
+	}
+}
+
+// run has the stub run the batch.
+func (l *tracedLink) run(x *MM) (at int32, errno int64, err error) {
+	d := l.data
+	d.Len = int32(copy(d.Entries[:], x.queue.Entries()))
+	d.Err = 0
+	if err := sys.PtraceSetRegs(l.pid, l.tracing.batch); err != nil {
+		return 0, 0, l.lost("set registers", err)
+	}
+	if err := l.trapped(0); err != nil {
+		return 0, 0, err
+	}
+	r := d.Report()
+	return r.Len, r.Err, nil
+}
+
+func (l *tracedLink) batch(x *MM) (err error) {
+	x.wakes++
+	x.mon.stats.wakes.Add(1)
+	x.report.at, x.report.err, err = l.run(x)
+	return err
+}
+
+func (l *tracedLink) take(r *report) error {
+	*r = report{mctx: r.mctx}
+	if err := sys.PtraceGetRegs(l.pid, l.user); err != nil {
+		return fmt.Errorf("get registers: %w", err)
+	}
+	if l.stop == syscallStop {
+		a, err := sys.PtraceSyscallArch(l.pid)
+		if err != nil {
+			return fmt.Errorf("get the system call's architecture: %w", err)
+		}
+		r.call(a)
+		return nil
+	}
+	r.signal = unix.Signal(l.stop)
+	if err := sys.PtraceSiginfo(l.pid, r.info[:]); err != nil {
+		return fmt.Errorf("get siginfo: %w", err)
+	}
+	if r.fault() {
+		return l.fault(r)
+	}
+	return nil
+}
+
+// fault lets the stub's handler have the signal: the kernel tells a handler more
+// about a fault than a tracer.
+func (l *tracedLink) fault(r *report) error {
+	l.data.Signal = 0
+	if err := l.trapped(unix.SIGSEGV); err != nil {
+		return err
+	}
+	d := l.data.Report()
+	if d.Signal != int32(unix.SIGSEGV) {
+		return fmt.Errorf("signal %d reported by the handler of a fault", d.Signal)
+	}
+	_, x, err := l.frame(d, r)
+	if err != nil {
+		return err
+	}
+	// Handlers start with the initial state; the task's is in the frame.
+	l.arch.LoadX(l.x, l.stack[x:])
+	l.current, l.fresh = true, true
+	return nil
+}
+
+func (l *tracedLink) registers(_ *report, r *arch.Regs) {
+	l.arch.LoadTraced(l.user, l.stop == syscallStop, r)
+}
+
+func (l *tracedLink) resume(r *arch.Regs) { l.arch.StoreTraced(l.user, r) }
+
+// loadX fails only if the stub is gone: then nobody needs the state.
+func (l *tracedLink) loadX(x []byte) {
+	if !l.current {
+		l.current = sys.PtraceGetRegset(l.pid, l.arch.TracedX(), l.x) == nil
+	}
+	l.arch.LoadX(x, l.x)
+}
+
+func (l *tracedLink) storeX(x []byte) {
+	l.arch.StoreX(l.x, x)
+	l.current, l.fresh = true, true
+}
