@@ -84,6 +84,8 @@ func (u target) jump(t *testing.T, p *program.Program, name string) {
 // sibling, which is at work meanwhile, see nothing of it. What the guard denied
 // or killed is counted and logged.
 func TestGuestHostileProcessHarmsItselfOnly(t *testing.T) {
+	// A traced stub has nothing to turn on: see skas.TestKernelTracedBatchCode.
+	t.Setenv("SKAS_MODE", skas.ModeSeccomp.String())
 	g := testkit.Guard(t)
 	u := newTarget(t, g)
 	const foreign = 7 * arch.PageSize

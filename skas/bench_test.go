@@ -18,8 +18,17 @@ func BenchmarkNewMM(b *testing.B) {
 }
 
 // BenchmarkRoundTrip is an empty system call: trap, report, resume.
-func BenchmarkRoundTrip(b *testing.B) {
-	r := newRig(b, 100)
+func BenchmarkRoundTrip(b *testing.B) { benchmarkRoundTrip(b) }
+
+// BenchmarkRoundTripTraced is one in mode ptrace: by the only vCPU, and by one of
+// several.
+func BenchmarkRoundTripTraced(b *testing.B) {
+	b.Run("kept", func(b *testing.B) { benchmarkRoundTrip(b, ptraceMode(b, 1)) })
+	b.Run("taken", func(b *testing.B) { benchmarkRoundTrip(b, ptraceMode(b, 0)) })
+}
+
+func benchmarkRoundTrip(b *testing.B, set ...func(*Config)) {
+	r := newRig(b, 100, set...)
 	x, regs := r.program(func(a *asm.Assembler) {
 		a.Label("loop")
 		a.Syscall()

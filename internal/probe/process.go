@@ -17,8 +17,8 @@ import (
 // exitStatus is what the test programs end with.
 const exitStatus = 42
 
-// The test programs call exit, one as amd64 does, one as 386 does. Both are
-// 64-bit programs otherwise.
+// The test programs call exit, as amd64 does, the same after they have stopped
+// themselves, and as 386 does. All are 64-bit programs otherwise.
 var (
 	exit64 = []byte{
 		0xbf, exitStatus, 0, 0, 0, // mov edi, 42
@@ -26,6 +26,14 @@ var (
 		0x0f, 0x05, // syscall
 		0x0f, 0x0b, // ud2
 	}
+	stop64 = append([]byte{
+		0xb8, 39, 0, 0, 0, // mov eax, SYS_getpid
+		0x0f, 0x05, // syscall
+		0x89, 0xc7, // mov edi, eax
+		0xbe, 19, 0, 0, 0, // mov esi, SIGSTOP
+		0xb8, 62, 0, 0, 0, // mov eax, SYS_kill
+		0x0f, 0x05, // syscall
+	}, exit64...)
 	exit32 = []byte{
 		0xbb, exitStatus, 0, 0, 0, // mov ebx, 42
 		0xb8, 1, 0, 0, 0, // mov eax, exit
@@ -36,8 +44,9 @@ var (
 
 const textAt = 0x400000
 
-// start runs code as a program from a sealed memfd.
-func start(code []byte, ptrace bool) (*os.Process, error) {
+// start runs code as a program from a sealed memfd. If it is bound it ends with
+// this thread, at the latest.
+func start(code []byte, bound bool) (*os.Process, error) {
 	image := elfimage.Static(elf.EM_X86_64, textAt, elfimage.Segment{
 		Addr: textAt, Flag: elf.PF_R | elf.PF_X, Data: code, Size: uint64(len(code)),
 	})
@@ -46,11 +55,8 @@ func start(code []byte, ptrace bool) (*os.Process, error) {
 		return nil, lackOn(err, unix.ENOSYS, unix.EINVAL, unix.EACCES)
 	}
 	defer unix.Close(fd)
-	attr := &syscall.SysProcAttr{Ptrace: ptrace}
-	if ptrace {
-		// It stops and waits for us. The signal comes when the thread that
-		// forks ends: the tracer's own. (Any other thread may end earlier,
-		// when it takes over a goroutine of onThread.)
+	attr := &syscall.SysProcAttr{}
+	if bound {
 		attr.Pdeathsig = syscall.SIGKILL
 	}
 	p, err := os.StartProcess(fmt.Sprintf("/proc/self/fd/%d", fd), []string{"skas-probe"}, &os.ProcAttr{Sys: attr})
@@ -103,7 +109,7 @@ var IA32 = Feature{
 // PtraceSysemu is UML's older way to catch system calls.
 var PtraceSysemu = Feature{
 	Name: "PTRACE_SYSEMU", Varies: true,
-	Advice: "in a container, allow ptrace(2); set the sysctl kernel.yama.ptrace_scope below 3",
+	Advice: "in a container, allow ptrace(2); set the sysctl kernel.yama.ptrace_scope below 2",
 	test: func() (string, error) {
 		if err := amd64Host(); err != nil {
 			return "", err
@@ -114,7 +120,7 @@ var PtraceSysemu = Feature{
 }
 
 func sysemu() error {
-	p, err := start(exit64, true)
+	p, err := start(stop64, true)
 	if err != nil {
 		return err
 	}
@@ -122,29 +128,30 @@ func sysemu() error {
 		p.Kill()
 		p.Wait()
 	}()
-	stop := func(what string) error {
-		var status unix.WaitStatus
-		for {
-			_, err := unix.Wait4(p.Pid, &status, 0, nil)
-			if err == nil {
-				break
-			}
-			if err != unix.EINTR {
-				return fmt.Errorf("wait for %s: %w", what, err)
-			}
+	stop := func(what string, want int) error {
+		got, err := sys.WaitStopped(p.Pid)
+		if err != nil {
+			return fmt.Errorf("wait for %s: %w", what, err)
 		}
-		if !status.Stopped() || status.StopSignal() != unix.SIGTRAP {
-			return fmt.Errorf("no stop at %s: status %#x", what, status)
+		if got != want {
+			return fmt.Errorf("stop %#x instead of %s", got, what)
 		}
 		return nil
 	}
-	if err := stop("exec"); err != nil {
+	const eventStop = 128 << 8 // PTRACE_EVENT_STOP
+	if err := stop("a stop of its own", int(unix.SIGSTOP)); err != nil {
+		return err
+	}
+	if err := sys.PtraceSeize(p.Pid); err != nil {
+		return lackOn(err, unix.EIO, unix.EINVAL, unix.EPERM)
+	}
+	if err := stop("the tracer's stop", eventStop|int(unix.SIGSTOP)); err != nil {
 		return err
 	}
 	if err := sys.PtraceSysemu(p.Pid, 0); err != nil {
-		return lackOn(err, unix.EIO, unix.EINVAL, unix.EPERM)
+		return lackOn(err, unix.EIO, unix.EINVAL)
 	}
-	if err := stop("a system call"); err != nil {
+	if err := stop("a system call", int(unix.SIGTRAP)|0x80); err != nil {
 		return lack(err)
 	}
 	return nil
