@@ -13,7 +13,7 @@ GUARDS = none notify validate
 # Where skipped tests say why (internal/testkit).
 SKIPS = $(CURDIR)/build/skips
 
-.PHONY: help run build test packages real-uml bench-peers readme readme-bench lint fmt $(GUARDS:%=test-%)
+.PHONY: help run build test packages real-uml bench-peers readme readme-bench lint fmt $(GUARDS:%=test-%) test-ptrace
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -28,12 +28,16 @@ test: packages lint ## install what the tests need, run every check and test
 	@mkdir -p $(dir $(SKIPS)) && rm -f $(SKIPS)
 	SKAS_SKIPS=$(SKIPS) $(GO) test -race -short $(RACE)
 	SKAS_SKIPS=$(SKIPS) $(GO) test ./...
-	@$(MAKE) --no-print-directory -j2 -Otarget $(GUARDS:%=test-%)
+	@$(MAKE) --no-print-directory -j2 -Otarget $(GUARDS:%=test-%) test-ptrace
 	@if test -s $(SKIPS); then echo "Skipped, and why:"; sort -u $(SKIPS); else echo "No test was skipped."; fi
 
 # make test-validate: the tests of the whole path under that guard, small storms.
 $(GUARDS:%=test-%): test-%:
 	SKAS_GUARD=$* SKAS_SKIPS=$(SKIPS) $(GO) test -short $(WHOLE)
+
+# The same in the other mode, which has no guards.
+test-ptrace:
+	SKAS_MODE=ptrace SKAS_SKIPS=$(SKIPS) $(GO) test -short $(WHOLE)
 
 packages: ## install what the tests need from the system's packages
 	scripts/install-test-packages

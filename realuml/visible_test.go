@@ -15,7 +15,7 @@ import (
 type peer string
 
 // The peers. What Linux itself does is the measure of the others. Ours stands
-// for a peer under each guard, whose name is behind it.
+// for a peer under each guard, whose name is behind it, and for one in mode ptrace.
 const (
 	linux      peer = "linux"
 	umlSeccomp peer = "uml seccomp"
@@ -42,7 +42,25 @@ func others() []peer {
 			list = append(list, ours+" "+peer(g.String()))
 		}
 	}
+	if _, err := probe.PtraceSysemu.Probe(); err == nil {
+		list = append(list, ours+" "+inPtrace)
+	}
 	return list
+}
+
+// inPtrace stands where others of ours have a guard's name.
+const inPtrace = "ptrace"
+
+// flags are skas's for one of ours; nil for others.
+func (p peer) flags() []string {
+	switch name, ok := strings.CutPrefix(string(p), string(ours)+" "); {
+	case !ok:
+		return nil
+	case name == inPtrace:
+		return []string{"--mode", name}
+	default:
+		return []string{"--guard", name}
+	}
 }
 
 // TestGuestVisibleMatches compares what programs see of their kernel: on Linux,
@@ -83,8 +101,8 @@ func runEverywhere(t *testing.T, k *Kernel, skas string, images [][]byte) []map[
 		}
 		results[i] = map[peer]*Result{linux: native}
 		for _, who := range others() {
-			if name, ok := strings.CutPrefix(string(who), string(ours)+" "); ok {
-				if results[i][who], err = Skas(ctx, skas, c, "--guard", name); err != nil {
+			if flags := who.flags(); flags != nil {
+				if results[i][who], err = Skas(ctx, skas, c, flags...); err != nil {
 					t.Fatal(err)
 				}
 			}

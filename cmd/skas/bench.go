@@ -16,6 +16,7 @@ import (
 	"goskas/bench"
 	"goskas/guard"
 	"goskas/guest"
+	"goskas/skas"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -23,7 +24,8 @@ import (
 )
 
 // benchConfigs are the configurations of the machine that can be compared: every
-// guard, and those with a listener also without its synchronous wake-up.
+// guard, those with a listener also without its synchronous wake-up, and the mode
+// that has no guards.
 func benchConfigs() []bench.Config {
 	var list []bench.Config
 	for _, g := range guard.All() {
@@ -34,7 +36,7 @@ func benchConfigs() []bench.Config {
 			}})
 		}
 	}
-	return list
+	return append(list, bench.Config{Name: skas.ModePtrace.String(), Set: func(c *guest.Config) { c.Mode = skas.ModePtrace }})
 }
 
 // benchmark holds the flags that every benchmark has.
@@ -51,7 +53,7 @@ func (b *benchmark) addFlags(c *cobra.Command, guards ...string) {
 	f.IntVar(&b.rounds, "rounds", 0, "rounds of each operation in a repeat (0: as many as suit it)")
 	f.IntVar(&b.repeats, "repeats", 5, "how often to measure everything")
 	f.StringVar(&b.pin, "pin", "both", "keep everything on one CPU: on, off, or both, one after the other")
-	f.StringSliceVar(&b.guards, "guards", guards, "`GUARDS` to compare, separated by commas: "+configNames())
+	f.StringSliceVar(&b.guards, "guards", guards, "`GUARDS` to compare, or the mode without any, separated by commas: "+configNames())
 	f.BoolVar(&b.json, "json", false, "print JSON")
 	f.BoolVar(&b.markdown, "markdown", false, "print Markdown tables")
 	c.MarkFlagsMutuallyExclusive("json", "markdown")

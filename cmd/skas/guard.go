@@ -10,6 +10,7 @@ import (
 	"goskas/guard"
 	"goskas/guest"
 	"goskas/internal/probe"
+	"goskas/skas"
 
 	"github.com/spf13/cobra"
 )
@@ -90,9 +91,12 @@ func chooseGuard(name string, noSync bool, has prober) (choice, error) {
 	return c, nil
 }
 
-// asNamed makes sure that a machine's guard works as it is configured, for what
+// asNamed makes sure that a machine's mode and guard work as they are configured, for what
 // may not fall back on anything.
 func asNamed(c guest.Config, has prober) error {
+	if c.Mode == skas.ModePtrace {
+		return canTrace(has)
+	}
 	got, err := chooseGuard(c.Guard.String(), c.NoSyncWake, has)
 	if err == nil && len(got.notes) > 0 {
 		err = &exitError{exitSelf, errors.New(got.notes[0])}

@@ -10,6 +10,7 @@ import (
 	"goskas/guard"
 	"goskas/guest"
 	"goskas/internal/probe"
+	"goskas/skas"
 
 	"golang.org/x/sys/unix"
 )
@@ -130,6 +131,32 @@ func TestGuestGuards(t *testing.T) {
 	}
 	if status, _, errs := command(t, "stub", "filter", "--guard", "strict"); status != exitUsage || !strings.Contains(errs, `no guard "strict"`) {
 		t.Errorf("stub filter --guard strict: status %d, %q", status, errs)
+	}
+}
+
+// Mode ptrace runs what the other does, and takes nothing that it has no use for.
+func TestGuestModes(t *testing.T) {
+	for _, mode := range skas.Modes() {
+		status, out, errs := command(t, "boot", "--mode", mode, "--stats", "--json", "--cpus", "2")
+		if status != 0 || !strings.Contains(out+errs, `"mode": "`+mode+`"`) {
+			t.Errorf("boot --mode %s: status %d, %q\n%s", mode, status, errs, out)
+		}
+	}
+	t.Setenv("SKAS_GUARD", "validate") // no more than a default
+	if status, _, errs := command(t, "run", "--mode", "ptrace", "--guard", "none", "--", "/bin/true"); status != 0 || errs != "" {
+		t.Errorf("guard none: status %d, %q", status, errs)
+	}
+	if status, _, errs := command(t, "run", "--mode", "ptrace", "--", "/bin/false"); status != 1 || errs != "" {
+		t.Errorf("no guard: status %d, %q", status, errs)
+	}
+	for _, bad := range [][]string{
+		{"--mode", "ptrace", "--guard", "sealed"}, {"--mode", "ptrace", "--guard", "auto"},
+		{"--mode", "ptrace", "--stall", "cpu"}, {"--mode", "ptrace", "--no-sync-wake"}, {"--mode", "trace"},
+	} {
+		args := append(append([]string{"run"}, bad...), "--", "/bin/true")
+		if status, _, errs := command(t, args...); status != exitUsage || strings.Count(errs, "\n") != 1 {
+			t.Errorf("%v: status %d, %q", args, status, errs)
+		}
 	}
 }
 

@@ -70,6 +70,14 @@ func defaultMode() string {
 	return skas.ModeSeccomp.String()
 }
 
+// canTrace says what keeps mode ptrace from working.
+func canTrace(has prober) error {
+	if err := has(probe.PtraceSysemu); err != nil {
+		return &exitError{exitSelf, fmt.Errorf("mode ptrace does not work here: %w", advised(probe.PtraceSysemu, err))}
+	}
+	return nil
+}
+
 func must(err error) {
 	if err != nil {
 		panic("BUG: " + err.Error())
@@ -114,8 +122,8 @@ func (m *machine) config(stderr io.Writer) (guest.Config, error) {
 		if m.noSync {
 			return bad("--no-sync-wake is for guards, which mode ptrace has none of")
 		}
-		if err := onThisHost(probe.PtraceSysemu); err != nil {
-			return guest.Config{}, &exitError{exitSelf, fmt.Errorf("mode ptrace does not work here: %w", advised(probe.PtraceSysemu, err))}
+		if err := canTrace(onThisHost); err != nil {
+			return guest.Config{}, err
 		}
 	} else if g, err = chooseGuard(m.guard, m.noSync, onThisHost); err != nil {
 		return guest.Config{}, err
