@@ -221,7 +221,7 @@ func TestKernelTracedDeath(t *testing.T) {
 // A signal frame that does not fit, since guest code has the stack pointer at the
 // bottom of the stub's own signal stack, costs the stub its life.
 func TestKernelTracedNoRoomForTheFrame(t *testing.T) {
-	r := newRig(t, 100, ptraceMode(t, 1))
+	r := newRig(t, 0, ptraceMode(t, 1))
 	x, regs := r.program(func(a *asm.Assembler) {
 		a.Mov(8, asm.RAX, asm.Ptr(asm.RBX, 0))
 	})
