@@ -343,22 +343,22 @@ func (l *tracedLink) take(r *report) error {
 	if err := sys.PtraceSiginfo(l.pid, r.info[:]); err != nil {
 		return fmt.Errorf("get siginfo: %w", err)
 	}
-	if r.fault() {
-		return l.fault(r)
+	if r.signal != unix.SIGALRM && r.code() > 0 {
+		return l.raised(r)
 	}
 	return nil
 }
 
-// fault lets the stub's handler have the signal: the kernel tells a handler more
-// about a fault than a tracer.
-func (l *tracedLink) fault(r *report) error {
+// raised lets the stub's handler have the signal: the kernel tells a handler more
+// about what the CPU raises than a tracer.
+func (l *tracedLink) raised(r *report) error {
 	l.data.Signal = 0
-	if err := l.trapped(unix.SIGSEGV); err != nil {
+	if err := l.trapped(r.signal); err != nil {
 		return err
 	}
 	d := l.data.Report()
-	if d.Signal != int32(unix.SIGSEGV) {
-		return fmt.Errorf("signal %d reported by the handler of a fault", d.Signal)
+	if d.Signal != int32(r.signal) {
+		return fmt.Errorf("signal %d reported by the handler of signal %d", d.Signal, r.signal)
 	}
 	_, x, err := l.frame(d, r)
 	if err != nil {

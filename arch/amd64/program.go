@@ -50,8 +50,8 @@ const (
 // the filter, and makes one system call, which the filter turns into the first
 // report. With a listener, the filter's descriptor takes the lowest free number.
 //
-// A traced stub keeps its descriptors (guest memory, that is), handles no signal
-// but SIGSEGV, has no filter, and stops itself at the end.
+// A traced stub keeps its descriptors (guest memory, that is), handles only what
+// the CPU raises, has no filter, and stops itself at the end.
 //
 // The filter's instructions lie behind the code under the label "filter": they
 // are data of stubexe, patched in by Build.
@@ -135,7 +135,7 @@ func program(l arch.StubLayout, f variant) ([]byte, error) {
 	mask, signals := int64(-1), stubSignals(false)
 	if f == traced {
 		// The handler does not return: nothing would unmask them.
-		mask, signals = 0, []stubSignal{{unix.SIGSEGV, stubabi.ExitSigTraced}}
+		mask, signals = 0, tracedSignals
 	}
 	a.Mov(8, at(locAction+24), asm.Imm(mask))
 	for _, s := range signals {
@@ -213,6 +213,16 @@ func stubSignals(sealed bool) []stubSignal {
 		s = append(s, stubSignal{unix.SIGBUS, stubabi.ExitSigBus})
 	}
 	return s
+}
+
+// tracedSignals are those of a traced stub. UML's has SIGSEGV alone, and cannot
+// tell the trap number and error code of the others.
+var tracedSignals = []stubSignal{
+	{unix.SIGSEGV, stubabi.ExitSigTraced},
+	{unix.SIGTRAP, stubabi.ExitSigTrap},
+	{unix.SIGILL, stubabi.ExitSigIll},
+	{unix.SIGFPE, stubabi.ExitSigFpe},
+	{unix.SIGBUS, stubabi.ExitSigBus},
 }
 
 // exitUnless ends the program with a code if rax is not the value wanted.

@@ -12,8 +12,8 @@ import (
 )
 
 // Traced assembles the stub of UML's ptrace mode. Its code is entered in two
-// ways that end in a trap: as the SIGSEGV handler, which says where the signal
-// frame is, and at the label "run", where the monitor points it for a batch.
+// ways that end in a trap: as the signal handler, which says where the signal frame
+// is, and at the label "run", where the monitor points it for a batch.
 func (a *Arch) Traced(l arch.StubLayout) (*arch.Stub, error) {
 	code := asm.New(uint64(l.Code))
 	emitReport(code, l)
