@@ -130,7 +130,7 @@ func New(cfg Config) (*Kernel, error) {
 	if err != nil {
 		return nil, fmt.Errorf("guest memory: %w", err)
 	}
-	mon, err := skas.New(skas.Config{Memory: mem, Arch: cfg.Arch, HZ: cfg.HZ, Log: cfg.Log, Mode: cfg.Mode, CPUs: cfg.CPUs,
+	mon, err := skas.New(skas.Config{Memory: mem, Arch: cfg.Arch, HZ: cfg.HZ, Log: cfg.Log, Mode: cfg.Mode, CPUs: cfg.CPUs, Leaves: true,
 		Guard: cfg.Guard, Stall: cfg.Stall, NoSyncWake: cfg.NoSyncWake})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start monitor: %w", err), mem.Close())

@@ -34,6 +34,7 @@ func (k *Kernel) vcpu(id int) error {
 func (k *Kernel) runTask(v *skas.VCPU, t *Task) {
 	t.kernelSince = k.now()
 	v.StartSlice()
+	defer v.Leave()
 	for !k.stopping && t.state == taskRunning {
 		if t.call.active && t.call.restart == 0 {
 			// Woken in the middle of a system call.

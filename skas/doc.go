@@ -8,7 +8,8 @@
 //
 // One guest page fault, from trap to resume, down one path. What differs by
 // guard is behind two interfaces (link.go): sealed (sealed.go, guard sealed) and
-// posted (posted.go, UML's protocol, all other guards).
+// posted (posted.go, UML's protocol, all other guards). Mode ptrace is behind the
+// same two, with the vCPU as the stub's tracer (traced.go, ticker.go).
 //
 //	guest touches a page    host raises SIGSEGV in the stub; the handler runs
 //	                        on the signal stack (arch/amd64 sealed.go, stub.go)

@@ -40,6 +40,7 @@ func (h byWord) start(x *MM) error {
 // enter and leave have nothing to do: any thread may change the word.
 func (byWord) enter(*MM, *VCPU) error { return nil }
 func (byWord) leave(*VCPU)            {}
+func (byWord) lend(*VCPU)             {}
 
 func (h byWord) wake(x *MM, v *VCPU) error { return h.hand(x, v, false) }
 

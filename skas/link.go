@@ -62,6 +62,8 @@ type handshake interface {
 	// is dead; there is nothing to leave then.
 	enter(x *MM, v *VCPU) error
 	leave(v *VCPU)
+	// lend ends what v's thread has kept to itself between its turns.
+	lend(v *VCPU)
 	// wake hands the batch and the CPU to the stub, which goes on to guest
 	// code; wait sleeps until it reports or dies. Both do what v's ticks ask
 	// for meanwhile; v may be nil for a wait.

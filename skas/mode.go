@@ -50,7 +50,7 @@ func (m *Monitor) newProtocol(cfg Config) (protocol, error) {
 			return nil, errors.New("skas: mode ptrace has no stall policies: a tick always stops a traced stub")
 		}
 		m.guard, m.stall = guard.None, StallOff
-		return newTracing(m.mem, m.arch, cfg.CPUs == 1)
+		return newTracing(m.mem, m.arch, cfg.CPUs == 1, cfg.Leaves)
 	case m.guard.Sealed:
 		return newSealed(m.mem, m.arch)
 	default:

@@ -24,7 +24,11 @@ type Config struct {
 	// single one keeps its stubs traced in mode ptrace: from its first Run of
 	// an mm on, its goroutine alone may operate that.
 	CPUs int
-	Mode Mode
+	// Leaves promises that whoever runs a vCPU calls VCPU.Leave when it turns
+	// from a task to anything else. In mode ptrace several vCPUs then trace a
+	// stub for as long as they run its task, not for one Run only.
+	Leaves bool
+	Mode   Mode
 	// Guard decides which mapping calls of stubs are legitimate; the zero
 	// value stands for guard.Default. Mode ptrace has none.
 	Guard guard.Guard

@@ -18,13 +18,15 @@ import (
 //
 // Only the thread that traces a stub may ask anything of it, and a thread stays
 // a stub's tracer until it lets it go by itself. UML has one thread in this mode.
-// Here a single vCPU keeps what it has traced; where there may be several, a stub
-// is taken at the beginning of each turn and left at its end. Between turns such
-// a stub is stopped as by SIGSTOP; should anybody continue it, it stops itself
-// again.
+// Here a single vCPU keeps what it has traced. Where there may be several, a stub
+// is taken at the beginning of each turn and left at its end, or when its tracer
+// turns from the task (Config.Leaves), or has had its turn and another thread
+// waits. A stub that nobody traces is stopped as by SIGSTOP; should anybody
+// continue it, it stops itself again.
 type tracing struct {
 	posted
-	keep bool
+	keep   bool // there is one vCPU
+	leaves bool // Config.Leaves
 	// batch and stay are the registers that run a batch, and that stop.
 	batch, stay []byte
 
@@ -32,8 +34,8 @@ type tracing struct {
 	tickers map[*ticker]struct{}
 }
 
-func newTracing(mem *physmem.Memory, a arch.Arch, keep bool) (*tracing, error) {
-	t := &tracing{posted: posted{mem: mem, arch: a}, keep: keep, tickers: make(map[*ticker]struct{})}
+func newTracing(mem *physmem.Memory, a arch.Arch, keep, leaves bool) (*tracing, error) {
+	t := &tracing{posted: posted{mem: mem, arch: a}, keep: keep, leaves: leaves, tickers: make(map[*ticker]struct{})}
 	var err error
 	if t.lay, err = Layout(a); err != nil {
 		return nil, err
@@ -103,7 +105,11 @@ type tracedLink struct {
 
 	tracer int  // the thread that traces the stub, 0 if none does
 	stop   int  // how it stopped last, see sys.WaitStopped
-	kept   bool // the tracer is the only vCPU, and goes on to trace it
+	kept   bool // the tracer goes on to trace it between its turns
+	// wanted is how many threads wait for the tracer to let go, on free. Both
+	// belong to the turnstile, as all of this does.
+	wanted int
+	free   sync.Cond
 
 	user []byte // the task's registers
 	// x is the task's extended state, if it is current; the stub gets it
@@ -118,6 +124,7 @@ func (l *tracedLink) died() { close(l.gone) }
 // run is its start-up program.
 func (l *tracedLink) start(x *MM) error {
 	l.mm, l.pid = x, x.proc.PID
+	l.free.L = &x.turnstile
 	for {
 		stop, err := sys.WaitStopped(l.pid)
 		if err != nil {
@@ -155,17 +162,29 @@ func (l *tracedLink) enter(x *MM, v *VCPU) error {
 		}
 		return err
 	}
-	l.kept = l.kept || v != nil && l.tracing.keep
+	switch {
+	case v == nil:
+	case l.tracing.keep:
+		l.kept = true
+	case l.tracing.leaves:
+		l.kept, v.held = true, x
+	}
 	return nil
 }
 
 // leave lets the stub go, so that any other thread can trace it.
 func (l *tracedLink) leave(v *VCPU) {
-	if !l.kept {
+	if !l.kept || l.wanted > 0 {
 		l.release()
 	}
 	if v == nil {
 		runtime.UnlockOSThread()
+	}
+}
+
+func (l *tracedLink) lend(v *VCPU) {
+	if l.tracer == v.tid {
+		l.release()
 	}
 }
 
@@ -174,7 +193,14 @@ func (l *tracedLink) leave(v *VCPU) {
 const ptraceEventStop = 128
 
 func (l *tracedLink) seize(tid int) error {
+	for l.tracer != 0 && l.tracer != tid && !l.tracing.keep {
+		l.wanted++
+		l.free.Wait()
+		l.wanted--
+	}
 	switch {
+	case l.mm.destroyed:
+		return ErrStubDead
 	case l.mm.dead.Load():
 		return l.mm.deathError()
 	case l.tracer == tid:
@@ -223,6 +249,7 @@ func (l *tracedLink) release() {
 		_ = sys.PtraceDetach(l.pid)
 	}
 	l.tracer, l.kept = 0, false
+	l.free.Broadcast()
 }
 
 func (l *tracedLink) wake(x *MM, v *VCPU) error {

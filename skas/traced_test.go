@@ -94,6 +94,58 @@ func TestKernelTracedStubMovesBetweenThreads(t *testing.T) {
 	}
 }
 
+// Two vCPUs that keep a stub for as long as nobody else wants it share one.
+func TestKernelTracedStubIsLent(t *testing.T) {
+	r := newRig(t, 1000, ptraceMode(t, 0), func(c *Config) { c.Leaves = true })
+	x, base := r.program(xProgram)
+	tasks := []*xTask{r.xTask(x, base, 0x30000, 2), r.xTask(x, base, 0x40000, 3)}
+	other, otherRegs := r.program(spin)
+	loop := func(v *VCPU, task *xTask) error {
+		defer v.Leave()
+		for calls := 0; calls < 100; {
+			ev, err := v.Run(x, task.regs)
+			switch {
+			case err != nil || ev.Kind != Syscall && ev.Kind != Tick:
+				return fmt.Errorf("%+v: %w", ev, err)
+			case ev.Kind == Syscall:
+				calls++
+			}
+		}
+		return nil
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		v, err := r.mon.NewVCPU(1)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer v.Close()
+		if err := loop(v, tasks[1]); err != nil {
+			t.Error(err)
+		}
+		// To run another mm is to turn from this one.
+		if _, err := v.Run(x, tasks[1].regs); err != nil {
+			t.Error(err)
+		}
+		if _, err := v.Run(other, otherRegs); err != nil {
+			t.Error(err)
+		}
+		x.turnstile.Lock()
+		defer x.turnstile.Unlock()
+		if x.link.(*tracedLink).tracer == v.tid {
+			t.Error("still traced")
+		}
+	})
+	if err := loop(r.vcpu, tasks[0]); err != nil {
+		t.Error(err)
+	}
+	wg.Wait()
+	for _, task := range tasks {
+		task.check(t)
+	}
+}
+
 // The only vCPU keeps its stubs traced, and lets them go when it is closed.
 func TestKernelTracedIsLetGo(t *testing.T) {
 	r := newRig(t, 100, ptraceMode(t, 1))

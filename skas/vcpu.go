@@ -24,6 +24,8 @@ type VCPU struct {
 	// ticker forwards ticks by itself, in mode ptrace; detach ends it.
 	ticker *ticker
 	detach func()
+	// held is the mm whose stub this thread goes on to trace until Leave.
+	held *MM
 	// allowed is the thread's affinity from before, given back by Close.
 	allowed unix.CPUSet
 }
@@ -98,12 +100,28 @@ func (v *VCPU) CPU() int { return v.cpu }
 // left of the last one's.
 func (v *VCPU) StartSlice() { v.tick.Restart(hostNow()) }
 
+// Leave says that the task that ran last does not run again for the moment; see
+// Config.Leaves. The vCPU's goroutine calls it.
+func (v *VCPU) Leave() {
+	x := v.held
+	if x == nil {
+		return
+	}
+	v.held = nil
+	x.turnstile.Lock()
+	x.link.lend(v)
+	x.turnstile.Unlock()
+}
+
 // Run runs the guest task with registers r on x until something happens, and
 // says what. On the way in, changed page table entries become mapping calls
 // that the stub makes before it resumes the guest.
 //
 // An error that is ErrStubDead concerns this mm alone.
 func (v *VCPU) Run(x *MM, r *arch.Regs) (Event, error) {
+	if v.held != x {
+		v.Leave()
+	}
 	x.turnstile.Lock()
 	defer x.turnstile.Unlock()
 	if x.destroyed {

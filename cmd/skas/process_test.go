@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -177,19 +178,21 @@ func TestGuestProcess(t *testing.T) {
 		})
 	})
 
-	t.Run("SIGKILL leaves no stub", func(t *testing.T) {
-		nobodyToo(t, func(t *testing.T, attr *syscall.SysProcAttr) {
-			p := start(t, path, attr, "run", "--cpus", "2", "--", "busybox", "sh", "-c", crowd)
-			p.stdout.await(t, "ready\n")
-			stubs := testkit.Children(t, p.Process.Pid)
-			if len(stubs) != 9 {
-				t.Errorf("%d stubs, not 9", len(stubs))
-			}
-			p.Process.Kill()
-			p.end()
-			gone(t, stubs)
+	for _, flags := range [][]string{{"--cpus", "2"}, {"--mode", "ptrace"}, {"--mode", "ptrace", "--cpus", "2"}} {
+		t.Run("SIGKILL leaves no stub, "+strings.Join(flags, " "), func(t *testing.T) {
+			nobodyToo(t, func(t *testing.T, attr *syscall.SysProcAttr) {
+				p := start(t, path, attr, slices.Concat([]string{"run"}, flags, []string{"--", "busybox", "sh", "-c", crowd})...)
+				p.stdout.await(t, "ready\n")
+				stubs := testkit.Children(t, p.Process.Pid)
+				if len(stubs) != 9 {
+					t.Errorf("%d stubs, not 9", len(stubs))
+				}
+				p.Process.Kill()
+				p.end()
+				gone(t, stubs)
+			})
 		})
-	})
+	}
 
 	t.Run("Ctrl-C", func(t *testing.T) {
 		for _, sig := range []unix.Signal{unix.SIGINT, unix.SIGTERM} {
