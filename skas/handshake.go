@@ -53,9 +53,6 @@ func (h byWord) hand(x *MM, v *VCPU, alone bool) error {
 	x.forward = forward{}
 	x.wakes++
 	if err := h.offer(x, alone); err != nil {
-		if x.dead.Load() {
-			return x.deathError()
-		}
 		return x.refuse("%v", err)
 	}
 	// A stub that is in its wait when the word becomes InChild runs the batch

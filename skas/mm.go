@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"goskas/arch"
 	"goskas/internal/sys"
@@ -245,12 +246,28 @@ func (x *MM) pin(cpu int) {
 func (x *MM) kill() { x.signal(unix.SIGKILL) }
 
 // refuse kills the stub for something that it did or failed to do, and says so.
+// A stub that is dying already fails in many ways, for which it is not to blame.
 func (x *MM) refuse(format string, args ...any) error {
+	if x.dying() {
+		return x.deathError()
+	}
 	err := fmt.Errorf("%s: %w", fmt.Sprintf(format, args...), ErrStubDead)
 	x.mon.stats.refused.Add(1)
 	x.mon.log.Warn("stub killed", "pid", x.proc.PID, "reason", err)
 	x.kill()
 	return err
+}
+
+// dying reports whether the stub has ended by itself; if it is about to, it
+// waits for that.
+func (x *MM) dying() bool {
+	x.procMu.Lock()
+	dying := x.reaped || sys.Exiting(x.proc.PID)
+	x.procMu.Unlock()
+	for dying && !x.dead.Load() {
+		time.Sleep(100 * time.Microsecond)
+	}
+	return dying
 }
 
 // lost is what a failure of the queue means: the stub's death, if it is not the

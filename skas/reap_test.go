@@ -1,10 +1,16 @@
 package skas
 
 import (
+	"errors"
 	"os/exec"
 	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"goskas/arch"
+	"goskas/arch/amd64/asm"
+	"goskas/guard"
 
 	"golang.org/x/sys/unix"
 )
@@ -76,6 +82,30 @@ func TestKernelPinConcernsNoOtherProcess(t *testing.T) {
 		}
 	}
 	x.Destroy()
+}
+
+// A stub that is killed closes its socket some time before it can be reaped. It
+// was once blamed for that, and counted as killed by the monitor.
+func TestKernelDyingStubIsNotBlamed(t *testing.T) {
+	r := newRig(t, 0, under(t, guard.None))
+	const stubs = 60
+	for range stubs {
+		x, regs := r.program(func(a *asm.Assembler) { a.Label("loop"); a.Syscall(); a.Jmp("loop") })
+		r.run(x, regs)
+		unix.Kill(x.PID(), unix.SIGKILL)
+		var err error
+		for err == nil {
+			r.page(x, dataAt, arch.Read)
+			_, err = r.vcpu.Run(x, regs)
+		}
+		if !errors.Is(err, ErrStubDead) || !strings.Contains(err.Error(), "SIGKILL") {
+			t.Error(err)
+		}
+		x.Destroy()
+	}
+	if s := r.mon.Stats(); s.Refused != 0 || s.StubDeaths != stubs {
+		t.Errorf("%d refused, %d deaths", s.Refused, s.StubDeaths)
+	}
 }
 
 // closed says that the reaper is done with x, its pidfd closed.

@@ -1,7 +1,10 @@
 package sys
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
+	"os"
 	"strconv"
 	"time"
 	"unsafe"
@@ -131,4 +134,20 @@ func Stopped(pidfd int) bool {
 	_, _, errno := unix.Syscall6(unix.SYS_WAITID, unix.P_PIDFD, uintptr(pidfd), uintptr(unsafe.Pointer(&info)),
 		unix.WSTOPPED|unix.WNOHANG|unix.WNOWAIT, 0, 0)
 	return errno == 0 && info.PID != 0
+}
+
+// Exiting reports whether a process has begun to exit: it closes its files some
+// time before its pidfd tells anybody. False without /proc.
+func Exiting(pid int) bool {
+	const flagsField, exiting = 6, 0x4 // of those behind the name; PF_EXITING, linux/sched.h
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+	if len(fields) <= flagsField {
+		return false
+	}
+	flags, err := strconv.ParseUint(string(fields[flagsField]), 10, 64)
+	return err == nil && flags&exiting != 0
 }

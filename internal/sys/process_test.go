@@ -45,3 +45,24 @@ func TestKernelSleeps(t *testing.T) {
 		t.Errorf("no process: %v", err)
 	}
 }
+
+func TestKernelExiting(t *testing.T) {
+	c := exec.Command("sleep", "100")
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pid := c.Process.Pid
+	if Exiting(pid) {
+		t.Error("exiting while it sleeps")
+	}
+	c.Process.Kill()
+	for start := time.Now(); !Exiting(pid); time.Sleep(time.Millisecond) {
+		if time.Since(start) > 20*time.Second {
+			t.Fatal("not exiting when killed")
+		}
+	}
+	c.Wait()
+	if Exiting(pid) {
+		t.Error("exiting when gone")
+	}
+}
