@@ -291,36 +291,34 @@ func TestKernelBasesFollowTheTask(t *testing.T) {
 func TestKernelStubKilled(t *testing.T) {
 	loop := func(a *asm.Assembler) { a.Label("loop"); a.Jmp("loop") }
 	r := newRig(t, 0)
-	t.Run("while it runs", func(t *testing.T) {
-		x, regs := r.program(loop)
-		time.AfterFunc(30*time.Millisecond, func() { unix.Kill(x.PID(), unix.SIGKILL) })
-		if _, err := r.vcpu.Run(x, regs); !errors.Is(err, ErrStubDead) {
-			t.Errorf("error %v", err)
-		}
-		x.Destroy()
+	x, regs := r.program(loop)
+	pid := x.PID()
+	time.AfterFunc(30*time.Millisecond, func() { unix.Kill(pid, unix.SIGKILL) })
+	if _, err := r.vcpu.Run(x, regs); !errors.Is(err, ErrStubDead) {
+		t.Errorf("while it runs: %v", err)
+	}
+	x.Destroy()
+
+	x, regs = r.program(loop)
+	unix.Kill(x.PID(), unix.SIGKILL)
+	if _, err := r.vcpu.Run(x, regs); !errors.Is(err, ErrStubDead) {
+		t.Errorf("while it waits: %v", err)
+	}
+	if err := x.Flush(); !errors.Is(err, ErrStubDead) {
+		t.Errorf("flush: %v", err)
+	}
+
+	// A guest that unmaps the signal stack's page cannot; but one that makes
+	// its stack pointer bad on purpose still reports.
+	x, regs = r.program(func(a *asm.Assembler) {
+		a.Mov(8, asm.RSP, asm.Imm(8))
+		a.Syscall()
 	})
-	t.Run("while it waits", func(t *testing.T) {
-		x, regs := r.program(loop)
-		unix.Kill(x.PID(), unix.SIGKILL)
-		if _, err := r.vcpu.Run(x, regs); !errors.Is(err, ErrStubDead) {
-			t.Errorf("error %v", err)
-		}
-		if err := x.Flush(); !errors.Is(err, ErrStubDead) {
-			t.Errorf("flush: %v", err)
-		}
-	})
-	t.Run("by itself", func(t *testing.T) {
-		// A guest that unmaps the signal stack's page cannot; but one that
-		// makes its stack pointer bad on purpose still reports.
-		x, regs := r.program(func(a *asm.Assembler) {
-			a.Mov(8, asm.RSP, asm.Imm(8))
-			a.Syscall()
-		})
-		if ev := r.run(x, regs); ev.Kind != Syscall {
-			t.Errorf("%+v", ev)
-		}
-	})
-	x, regs := r.program(func(a *asm.Assembler) { a.Syscall() })
+	if ev := r.run(x, regs); ev.Kind != Syscall {
+		t.Errorf("without a stack: %+v", ev)
+	}
+
+	x, regs = r.program(func(a *asm.Assembler) { a.Syscall() })
 	if ev := r.run(x, regs); ev.Kind != Syscall {
 		t.Errorf("the next mm: %+v", ev)
 	}

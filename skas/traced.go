@@ -106,10 +106,10 @@ type tracedLink struct {
 	tracer int  // the thread that traces the stub, 0 if none does
 	stop   int  // how it stopped last, see sys.WaitStopped
 	kept   bool // the tracer goes on to trace it between its turns
-	// wanted is how many threads wait for the tracer to let go, on free. Both
-	// belong to the turnstile, as all of this does.
+	// wanted is how many threads wait for the tracer to let go, which closes
+	// free. Both belong to the turnstile, as all of this does.
 	wanted int
-	free   sync.Cond
+	free   chan struct{}
 
 	user []byte // the task's registers
 	// x is the task's extended state, if it is current; the stub gets it
@@ -124,7 +124,7 @@ func (l *tracedLink) died() { close(l.gone) }
 // run is its start-up program.
 func (l *tracedLink) start(x *MM) error {
 	l.mm, l.pid = x, x.proc.PID
-	l.free.L = &x.turnstile
+	l.free = make(chan struct{})
 	for {
 		stop, err := sys.WaitStopped(l.pid)
 		if err != nil {
@@ -148,12 +148,12 @@ func (l *tracedLink) lost(what string, err error) error {
 
 // enter makes the calling thread the stub's tracer.
 func (l *tracedLink) enter(x *MM, v *VCPU) error {
-	var tid int
-	if v != nil {
-		tid = v.tid
-	} else {
+	if v == nil {
 		runtime.LockOSThread()
-		tid = unix.Gettid()
+	}
+	tid := unix.Gettid()
+	if v != nil && v.tid != tid {
+		return fmt.Errorf("run vCPU %d: by another goroutine than the one that made it, which traces its stubs", v.id)
 	}
 	err := l.seize(tid)
 	if err != nil {
@@ -193,9 +193,15 @@ func (l *tracedLink) lend(v *VCPU) {
 const ptraceEventStop = 128
 
 func (l *tracedLink) seize(tid int) error {
-	for l.tracer != 0 && l.tracer != tid && !l.tracing.keep {
+	for l.tracer != 0 && l.tracer != tid && !l.tracing.keep && !l.mm.dead.Load() {
+		free := l.free
 		l.wanted++
-		l.free.Wait()
+		l.mm.turnstile.Unlock()
+		select {
+		case <-free:
+		case <-l.gone: // the tracer may never come back to it
+		}
+		l.mm.turnstile.Lock()
 		l.wanted--
 	}
 	switch {
@@ -249,7 +255,10 @@ func (l *tracedLink) release() {
 		_ = sys.PtraceDetach(l.pid)
 	}
 	l.tracer, l.kept = 0, false
-	l.free.Broadcast()
+	if l.wanted > 0 {
+		close(l.free)
+		l.free = make(chan struct{})
+	}
 }
 
 func (l *tracedLink) wake(x *MM, v *VCPU) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -268,6 +269,46 @@ func TestKernelTracedDeath(t *testing.T) {
 		}
 		dead("in a batch", x, regs)
 	}
+}
+
+// A thread that waits to trace a stub does not wait for ever if the stub dies
+// while its tracer is elsewhere.
+func TestKernelTracedDeathEndsTheWaitForIt(t *testing.T) {
+	r := newRig(t, 100, ptraceMode(t, 0), func(c *Config) { c.Leaves = true })
+	x, regs := r.program(spin)
+	r.run(x, regs)
+	flushed := make(chan error)
+	go func() { flushed <- x.Flush() }()
+	for waits := false; !waits; time.Sleep(time.Millisecond) {
+		x.turnstile.Lock()
+		waits = x.link.(*tracedLink).wanted > 0
+		x.turnstile.Unlock()
+	}
+	unix.Kill(x.PID(), unix.SIGKILL)
+	select {
+	case err := <-flushed:
+		if !errors.Is(err, ErrStubDead) {
+			t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("still waits")
+	}
+}
+
+// A vCPU in the hands of another goroutine's thread would trace nothing.
+func TestKernelTracedRunsOnItsThread(t *testing.T) {
+	r := newRig(t, 100, ptraceMode(t, 1))
+	x, regs := r.program(spin)
+	wrong := make(chan error)
+	go func() {
+		runtime.LockOSThread() // not the rig's thread: that is locked, too
+		_, err := r.vcpu.Run(x, regs)
+		wrong <- err
+	}()
+	if err := <-wrong; err == nil || errors.Is(err, ErrStubDead) {
+		t.Errorf("another thread: %v", err)
+	}
+	r.run(x, regs)
 }
 
 // A signal frame that does not fit, since guest code has the stack pointer at the
