@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"runtime"
 	"testing"
 	"time"
 
@@ -368,5 +369,15 @@ func TestKernelUseAfterDestroy(t *testing.T) {
 	x.Destroy()
 	if _, err := r.vcpu.Run(x, regs); !errors.Is(err, ErrStubDead) {
 		t.Errorf("run: %v", err)
+	}
+}
+
+// On a host with few CPUs, or pinned to one, Go's own number of Ps has the runtime
+// look after every thread that waits for a stub, at a high price.
+func TestKernelVCPULeavesAnIdleP(t *testing.T) {
+	t.Setenv("GOMAXPROCS", "")
+	newRig(t, 0)
+	if got, want := runtime.GOMAXPROCS(0), 1+spareProcs; got < want {
+		t.Errorf("GOMAXPROCS is %d, want at least %d", got, want)
 	}
 }

@@ -33,12 +33,14 @@ type VCPU struct {
 // NewVCPU turns the calling goroutine into vCPU number id: it stays on this
 // host thread, which is pinned to one CPU. Stubs are pinned to the CPU of the
 // vCPU that runs them, since a wake across CPUs costs ten times one on the
-// spot.
+// spot. GOMAXPROCS is raised to the number of vCPUs and two, unless the
+// environment sets it: with fewer, the runtime slows every wait for a stub down.
 func (m *Monitor) NewVCPU(id int) (*VCPU, error) {
 	if n := m.vcpus.Add(1); m.cpus > 0 && int(n) > m.cpus {
 		m.vcpus.Add(-1)
 		return nil, fmt.Errorf("vCPU %d: there are %d, as many as were announced", id, m.cpus)
 	}
+	raiseProcs(int(m.vcpus.Load()))
 	v := &VCPU{mon: m, id: id, tick: timer.NewTick(timer.Monotonic(), m.hz)}
 	runtime.LockOSThread()
 	err := unix.SchedGetaffinity(0, &v.allowed)
