@@ -229,11 +229,20 @@ func (s *Space) fill(v *vma, page arch.Addr, acc arch.Access) error {
 		}
 		return s.table().MapShared(page, pfn, v.acc)
 	}
-	pfn, err := s.k.alloc()
+	pfn, err := s.alloc(page)
 	if err != nil {
 		return err
 	}
 	return s.table().Map(page, pfn, v.acc)
+}
+
+// alloc takes a frame for a page of this space alone.
+func (s *Space) alloc(page arch.Addr) (physmem.PFN, error) {
+	pfn, err := s.table().Alloc(page)
+	if err != nil && s.k.reclaim() {
+		pfn, err = s.table().Alloc(page)
+	}
+	return pfn, err
 }
 
 // maxRun bounds the frames that fillRun takes at once: 1 MiB.
@@ -304,7 +313,7 @@ func (s *Space) fillFile(v *vma, page arch.Addr, acc arch.Access) error {
 			return s.table().MapShared(page, pfn, v.acc)
 		}
 	}
-	pfn, err := s.k.alloc()
+	pfn, err := s.alloc(page)
 	if err != nil {
 		return err
 	}

@@ -231,6 +231,29 @@ func (t *Table) share(dst *Table, start, end arch.Addr, cow PTE) error {
 	return nil
 }
 
+// Alloc takes a frame for the page at a, which is not present: one that continues
+// a neighbour's on the host, if that can be had.
+func (t *Table) Alloc(a arch.Addr) (physmem.PFN, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.alloc(a.PageDown())
+}
+
+func (t *Table) alloc(a arch.Addr) (physmem.PFN, error) {
+	below, above := physmem.None, physmem.None
+	if a >= arch.PageSize {
+		if p := t.lookup(a - arch.PageSize); p != nil && p.Present() {
+			below = p.PFN()
+		}
+	}
+	if a+arch.PageSize < t.end {
+		if p := t.lookup(a + arch.PageSize); p != nil && p.Present() {
+			above = p.PFN()
+		}
+	}
+	return t.mem.AllocNear(below, above)
+}
+
 // BreakCOW gives the page at a a frame of its own, so that it can be written:
 // the shared frame itself if nobody else has it any more.
 func (t *Table) BreakCOW(a arch.Addr) error {
@@ -245,7 +268,7 @@ func (t *Table) BreakCOW(a arch.Addr) error {
 		return &Fault{Addr: a, Access: arch.Write}
 	}
 	if p.COW() && t.mem.Refs(p.PFN()) > 1 {
-		pfn, err := t.mem.Alloc()
+		pfn, err := t.alloc(a)
 		if err != nil {
 			return err
 		}

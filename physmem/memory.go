@@ -44,8 +44,8 @@ type Memory struct {
 	// zero, and nobody has touched them since.
 	fresh PFN
 	// free are the used frames that came back, last in first out: the last
-	// is the likeliest to be in a cache. A frame that AllocContig took out
-	// of the middle leaves a stale entry, which has a reference.
+	// is the likeliest to be in a cache. A frame that was taken out of the
+	// middle leaves a stale entry, which has a reference.
 	free  []PFN
 	inUse int
 	peak  int
@@ -102,22 +102,78 @@ const poisonByte = 0xdb
 func (m *Memory) Alloc() (PFN, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	pfn, err := m.next()
+	if err == nil {
+		m.give(pfn)
+	}
+	return pfn, err
+}
+
+// next finds a free frame, and takes it off the free list.
+func (m *Memory) next() (PFN, error) {
 	for n := len(m.free); n > 0; n = len(m.free) {
 		pfn := m.free[n-1]
 		m.free = m.free[:n-1]
 		if m.refs[pfn] == 0 {
-			m.take(pfn)
-			clear(m.Bytes(pfn))
 			return pfn, nil
 		}
 	}
 	if int(m.fresh) == len(m.refs) {
 		return 0, ErrNoMemory
 	}
-	pfn := m.fresh
-	m.fresh++
+	return m.fresh, nil
+}
+
+// None is the number of no frame.
+const None = ^PFN(0)
+
+// AllocNear is Alloc for a page whose neighbours have the frames below and above,
+// or None. It takes the frame that continues one of them, so that all of them are
+// one mapping on the host; failing that, one with free frames behind it.
+func (m *Memory) AllocNear(below, above PFN) (PFN, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if below != None && m.isFree(below+1) {
+		m.give(below + 1)
+		return below + 1, nil
+	}
+	if m.isFree(above - 1) {
+		m.give(above - 1)
+		return above - 1, nil
+	}
+	pfn, err := m.next()
+	if err != nil {
+		return 0, err
+	}
+	first := pfn
+	for pfn-first < maxBack && m.isFree(first-1) {
+		first--
+	}
+	if first != pfn && pfn < m.fresh {
+		m.free = append(m.free, pfn)
+	}
+	m.give(first)
+	return first, nil
+}
+
+// maxBack bounds the way back to the beginning of free frames.
+const maxBack = 256
+
+// isFree reports whether a frame can be given: a used one that came back, or the
+// first of those that were never used, which are given in order.
+func (m *Memory) isFree(pfn PFN) bool {
+	return pfn <= m.fresh && int(pfn) < len(m.refs) && m.refs[pfn] == 0
+}
+
+// give takes a frame out for somebody new. A used one may stay on the free list,
+// as a stale entry.
+func (m *Memory) give(pfn PFN) {
+	if pfn == m.fresh {
+		m.fresh++
+	} else {
+		clear(m.Bytes(pfn))
+	}
 	m.take(pfn)
-	return pfn, nil
 }
 
 func (m *Memory) take(pfn PFN) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -210,6 +211,66 @@ func TestReferenceMistakesAreBugs(t *testing.T) {
 	}
 }
 
+// Pages that are touched in order get adjacent frames, up or down, and in memory
+// that others have used and freed in any order.
+func TestNeighboursGetAdjacentFrames(t *testing.T) {
+	for name, free := range map[string]func([]PFN){
+		"fresh":                    func([]PFN) {},
+		"used":                     func([]PFN) {},
+		"used, freed from the top": slices.Reverse[[]PFN],
+		"used, freed at random": func(s []PFN) {
+			rand.Shuffle(len(s), func(i, j int) { s[i], s[j] = s[j], s[i] })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			const n = 32
+			m := newMemory(t, MinSize)
+			mustAlloc(t, m) // somebody else's
+			if name != "fresh" {
+				var used []PFN
+				for range n {
+					used = append(used, mustAlloc(t, m))
+				}
+				free(used)
+				for _, pfn := range used {
+					m.Unref(pfn)
+				}
+			}
+			near := func(below, above PFN) PFN {
+				pfn, err := m.AllocNear(below, above)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !isZero(m.Bytes(pfn)) {
+					t.Fatalf("frame %d is not zero", pfn)
+				}
+				m.Bytes(pfn)[0] = 1
+				return pfn
+			}
+			first := near(None, None)
+			last := first
+			for range n - 1 {
+				pfn := near(last, None)
+				if pfn != last+1 {
+					t.Fatalf("frame %d behind frame %d", pfn, last)
+				}
+				last = pfn
+			}
+			for pfn := first; pfn <= last; pfn++ {
+				m.Unref(pfn)
+			}
+			last = near(last-1, None) // the run's last
+			for range n - 1 {
+				pfn := near(None, last)
+				if pfn != last-1 {
+					t.Fatalf("frame %d before frame %d", pfn, last)
+				}
+				last = pfn
+			}
+		})
+	}
+}
+
 // Random operations against a map of reference counts. Frames are zero when
 // they are given, and whatever is written into one stays until it is freed.
 func TestMemoryAgainstModel(t *testing.T) {
@@ -249,7 +310,14 @@ func TestMemoryAgainstModel(t *testing.T) {
 			}
 			switch op := rnd.IntN(10); {
 			case op < 3+fill:
-				pfn, err := m.Alloc()
+				alloc := m.Alloc
+				if rnd.IntN(2) == 0 {
+					alloc = func() (PFN, error) {
+						near := []PFN{None, 0, PFN(total), PFN(rnd.IntN(total)), PFN(rnd.IntN(total))}
+						return m.AllocNear(near[rnd.IntN(5)], near[rnd.IntN(5)])
+					}
+				}
+				pfn, err := alloc()
 				if err == nil {
 					take(pfn)
 				} else if !errors.Is(err, ErrNoMemory) || len(held) != total {
