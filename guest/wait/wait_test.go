@@ -116,3 +116,87 @@ func TestQueueAgainstModel(t *testing.T) {
 		}
 	}
 }
+
+// Removing another waiter while it was its turn next once ended the round.
+func TestWakersMayRemoveOthers(t *testing.T) {
+	var q Queue
+	var woken []int
+	w := make([]Waiter, 6)
+	for i := range w {
+		w[i].Wake = func() { woken = append(woken, i) }
+		q.Add(&w[i])
+	}
+	w[1].Wake = func() {
+		woken = append(woken, 1)
+		for _, i := range []int{0, 1, 2, 4} {
+			q.Remove(&w[i])
+		}
+		q.Add(&w[2]) // comes back, for the next time
+	}
+	q.Wake()
+	if diff := cmp.Diff([]int{0, 1, 3, 5}, woken); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A waiter that wakes its own queue again, as descriptors that watch each other
+// do, reaches everybody once more and ends.
+func TestWakeInsideWake(t *testing.T) {
+	var q Queue
+	var woken []int
+	again := true
+	w := make([]Waiter, 3)
+	for i := range w {
+		w[i].Wake = func() { woken = append(woken, i) }
+		q.Add(&w[i])
+	}
+	w[1].Wake = func() {
+		woken = append(woken, 1)
+		if again {
+			again = false
+			q.Wake()
+		}
+	}
+	q.Wake()
+	if diff := cmp.Diff([]int{0, 1, 0, 1, 2}, woken); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestWakeForEvents(t *testing.T) {
+	const in, out = 1, 4
+	var q Queue
+	var woken []int
+	w := make([]Waiter, 3)
+	for i, events := range []uint32{in, 0, in | out} {
+		w[i].Events = events
+		w[i].Wake = func() { woken = append(woken, i) }
+		q.Add(&w[i])
+	}
+	q.WakeFor(out)
+	q.WakeFor(in)
+	q.WakeFor(2)
+	q.Wake()
+	if diff := cmp.Diff([]int{1, 2, 0, 1, 2, 1, 0, 1, 2}, woken); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestWakeAllocatesNothing(t *testing.T) {
+	var q Queue
+	w := make([]Waiter, 8)
+	for i := range w {
+		w[i].Wake = func() {}
+	}
+	if n := testing.AllocsPerRun(100, func() {
+		for i := range w {
+			q.Add(&w[i])
+		}
+		q.Wake()
+		for i := range w {
+			q.Remove(&w[i])
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
