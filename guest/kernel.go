@@ -15,6 +15,7 @@ import (
 	"goskas/arch"
 	"goskas/guard"
 	"goskas/guest/vfs"
+	"goskas/guest/wait"
 	"goskas/physmem"
 	"goskas/skas"
 	"goskas/timer"
@@ -62,14 +63,17 @@ type Kernel struct {
 
 	mu sync.Mutex // guards everything below, and guest/vfs
 
-	ns       *vfs.Namespace
-	host     *vfs.Host // nil: the root is in memory
-	tty      tty
-	pipes    vfs.Pipes
-	current  *Task  // whose system call is being attempted
-	scratch  []byte // bounce buffer of the call that holds mu
-	hostname string
-	domain   string
+	ns      *vfs.Namespace
+	host    *vfs.Host // nil: the root is in memory
+	tty     tty
+	pipes   vfs.Pipes
+	current *Task  // whose system call is being attempted
+	scratch []byte // bounce buffer of the call that holds mu
+	// pollQueues and spareWaiters keep memory for waits on many files.
+	pollQueues   []*wait.Queue
+	spareWaiters []*wait.Waiter
+	hostname     string
+	domain       string
 
 	tasks    map[int]*Task
 	maxTasks int

@@ -314,6 +314,9 @@ func (t *Task) fdTarget(f *vfs.OpenFile) (string, error) {
 	if f.Dentry != nil {
 		return t.k.ns.Path(f.Dentry), nil
 	}
+	if named, ok := f.File.(interface{ LinkName() string }); ok {
+		return named.LinkName(), nil
+	}
 	st, err := f.File.Stat()
 	if err != nil {
 		return "", err

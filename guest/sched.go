@@ -1,7 +1,6 @@
 package guest
 
 import (
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -137,15 +136,19 @@ func (t *Task) block(intr unix.Errno, queues ...*wait.Queue) (int64, unix.Errno)
 	return 0, errBlocked
 }
 
-// waitOn adds t to a queue, once: Queue.Wake may not lose its place because a
-// woken task leaves twice.
+// waitOn adds t to a queue. Waiters beyond those that a task has by itself come
+// from a common store, so that a wait allocates nothing.
 func (t *Task) waitOn(q *wait.Queue) {
-	if q == nil || slices.ContainsFunc(t.waits, func(o waitOn) bool { return o.q == q }) {
+	if q == nil {
 		return
 	}
-	w := new(wait.Waiter)
+	w, spare := (*wait.Waiter)(nil), &t.k.spareWaiters
 	if n := len(t.waits); n < maxWaits {
 		w = &t.waiter[n]
+	} else if n := len(*spare); n > 0 {
+		w, *spare = (*spare)[n-1], (*spare)[:n-1]
+	} else {
+		w = new(wait.Waiter)
 	}
 	w.Wake = t.wakeFn
 	q.Add(w)
@@ -156,6 +159,9 @@ func (t *Task) waitOn(q *wait.Queue) {
 func (t *Task) unwait() {
 	for i := range t.waits {
 		t.waits[i].q.Remove(t.waits[i].w)
+		if i >= maxWaits {
+			t.k.spareWaiters = append(t.k.spareWaiters, t.waits[i].w)
+		}
 		t.waits[i] = waitOn{}
 	}
 	t.waits = t.waits[:0]

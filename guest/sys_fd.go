@@ -106,7 +106,11 @@ func sysFcntl(t *Task, a args) (int64, unix.Errno) {
 		return 0, errnoOf(t.files.SetCloseOnExec(fd, arg&unix.FD_CLOEXEC != 0))
 	case unix.F_GETFL:
 		const atOpen = unix.O_CREAT | unix.O_EXCL | unix.O_NOCTTY | unix.O_TRUNC | unix.O_CLOEXEC
-		return int64(f.Flags&^atOpen | largeFile), 0
+		fl := f.Flags &^ atOpen
+		if f.Dentry != nil { // open sets it, pipe and the like do not
+			fl |= largeFile
+		}
+		return int64(fl), 0
 	case unix.F_SETFL:
 		f.Flags = f.Flags&^settable | arg&settable
 		return 0, 0

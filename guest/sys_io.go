@@ -94,13 +94,20 @@ func (t *Task) gather(s segments, off uint64, p []byte) (int, error) {
 	return s.each(off, p, func(a arch.Addr, p []byte) (int, error) { return table.CopyIn(p, a) })
 }
 
+// whole says that a call moves at most one message from or to f, however long
+// the caller's buffer is.
+func whole(f *vfs.OpenFile) bool {
+	_, ok := f.File.(interface{ Whole() })
+	return ok
+}
+
 // read moves bytes from f to user memory through the scratch buffer. get reads
 // at the current position, which is done bytes on from where the call began.
 // took, if there is one, is told how many of those that get has given have got
 // there, and says how many of these count.
 func (t *Task) read(f *vfs.OpenFile, s segments, get func(p []byte, done uint64) (int, error), took func(n, got int) int) (int64, unix.Errno) {
 	total, done := s.size(), uint64(0)
-	if total == 0 {
+	if total == 0 && !whole(f) {
 		return 0, 0
 	}
 	for {
@@ -120,7 +127,7 @@ func (t *Task) read(f *vfs.OpenFile, s segments, get func(p []byte, done uint64)
 			}
 		}
 		switch e := errnoOf(err); {
-		case done > 0 && (e != 0 || n < len(p) || done == total):
+		case done > 0 && (e != 0 || n < len(p) || done == total || whole(f)):
 			return int64(done), 0
 		case e == unix.EAGAIN && !nonblocking(f):
 			return t.block(errRestartSys, f.File.Queue())
@@ -164,7 +171,7 @@ func (t *Task) write(f *vfs.OpenFile, s segments, put func(p []byte, done uint64
 			t.send(kernelSignal(int(unix.SIGPIPE)))
 		}
 		switch {
-		case done > 0 && (e != 0 || n == 0 || done == total):
+		case done > 0 && (e != 0 || n == 0 || done == total || whole(f)):
 			return int64(done), 0
 		case e != 0:
 			return 0, e

@@ -95,7 +95,7 @@ func (t *Task) poll(at arch.Addr, n uint64) (int64, unix.Errno) {
 	if e := t.copyIn(at, raw); e != 0 {
 		return 0, e
 	}
-	set := pollSet{t: t}
+	set := pollSet{t: t, queues: t.k.pollQueues[:0]}
 	for p := raw; len(p) > 0; p = p[pollFDSize:] {
 		var revents int16
 		if fd := int32(le.Uint32(p)); fd >= 0 {
@@ -106,7 +106,13 @@ func (t *Task) poll(at arch.Addr, n uint64) (int64, unix.Errno) {
 	if set.ready > 0 || t.expired() {
 		return int64(set.ready), t.copyOut(at, raw)
 	}
-	return t.block(errRestartNoHand, set.queues...)
+	return set.block()
+}
+
+// block waits for any of the files.
+func (s *pollSet) block() (int64, unix.Errno) {
+	s.t.k.pollQueues = s.queues // grown, for the next time
+	return s.t.block(errRestartNoHand, s.queues...)
 }
 
 func sysSelect(t *Task, a args) (int64, unix.Errno) {
@@ -170,7 +176,7 @@ func (t *Task) selectFDs(a args) (int64, unix.Errno) {
 	// POLLIN_SET and so on).
 	want := [3]int16{unix.POLLIN, unix.POLLOUT, unix.POLLPRI}
 	also := [3]int16{unix.POLLIN | unix.POLLHUP | unix.POLLERR, unix.POLLOUT | unix.POLLERR, unix.POLLPRI}
-	set := pollSet{t: t}
+	set := pollSet{t: t, queues: t.k.pollQueues[:0]}
 	count := 0
 	for fd := range n {
 		bit := byte(1) << (fd % 8)
@@ -195,7 +201,7 @@ func (t *Task) selectFDs(a args) (int64, unix.Errno) {
 		}
 	}
 	if count == 0 && !t.expired() {
-		return t.block(errRestartNoHand, set.queues...)
+		return set.block()
 	}
 	for i := range got {
 		if p := a.addr(1 + i); p != 0 {

@@ -105,7 +105,9 @@ func (k *Kernel) attempt(t *Task) {
 		t.call.restart = e
 	default:
 		k.endCall(t, v, e)
-		t.restoreSavedMask()
+		if e != unix.EINTR { // the signal is yet to be delivered, under the mask that let it through
+			t.restoreSavedMask()
+		}
 	}
 }
 

@@ -40,6 +40,19 @@ var table = [numCounted]entry{
 	unix.SYS_SELECT:          {"select", sysSelect, full, ""},
 	unix.SYS_PSELECT6:        {"pselect6", sysPselect6, full, ""},
 
+	// Descriptors of events (sys_epoll.go, timerfd.go).
+	unix.SYS_EVENTFD:         {"eventfd", sysEventfd, full, ""},
+	unix.SYS_EVENTFD2:        {"eventfd2", sysEventfd2, full, ""},
+	unix.SYS_EPOLL_CREATE:    {"epoll_create", sysEpollCreate, full, ""},
+	unix.SYS_EPOLL_CREATE1:   {"epoll_create1", sysEpollCreate1, full, ""},
+	unix.SYS_EPOLL_CTL:       {"epoll_ctl", sysEpollCtl, partial, "EPOLLEXCLUSIVE wakes all who wait"},
+	unix.SYS_EPOLL_WAIT:      {"epoll_wait", sysEpollWait, full, ""},
+	unix.SYS_EPOLL_PWAIT:     {"epoll_pwait", sysEpollPwait, full, ""},
+	unix.SYS_EPOLL_PWAIT2:    {"epoll_pwait2", sysEpollPwait2, full, ""},
+	unix.SYS_TIMERFD_CREATE:  {"timerfd_create", sysTimerfdCreate, partial, "no alarm clocks"},
+	unix.SYS_TIMERFD_SETTIME: {"timerfd_settime", sysTimerfdSettime, full, ""},
+	unix.SYS_TIMERFD_GETTIME: {"timerfd_gettime", sysTimerfdGettime, full, ""},
+
 	// Names (sys_open.go, sys_path.go, sys_stat.go).
 	unix.SYS_OPEN:       {"open", sysOpen, partial, "no O_TMPFILE, O_DIRECT, O_ASYNC"},
 	unix.SYS_OPENAT:     {"openat", sysOpenat, partial, "as open"},

@@ -118,6 +118,7 @@ var (
 		{unix.CLOCK_MONOTONIC_COARSE, "CLOCK_MONOTONIC_COARSE"}, {unix.CLOCK_BOOTTIME, "CLOCK_BOOTTIME"}, {unix.CLOCK_TAI, "CLOCK_TAI"},
 	}
 	sleepFlags = []symbol{{1, "TIMER_ABSTIME"}}
+	epollOps   = []symbol{{unix.EPOLL_CTL_ADD, "EPOLL_CTL_ADD"}, {unix.EPOLL_CTL_DEL, "EPOLL_CTL_DEL"}, {unix.EPOLL_CTL_MOD, "EPOLL_CTL_MOD"}}
 	itimers    = []symbol{{0, "ITIMER_REAL"}, {1, "ITIMER_VIRTUAL"}, {2, "ITIMER_PROF"}}
 	rusageWho  = []symbol{{unix.RUSAGE_SELF, "RUSAGE_SELF"}, {0xffffffff, "RUSAGE_CHILDREN"}, {unix.RUSAGE_THREAD, "RUSAGE_THREAD"}}
 	resources  = []symbol{

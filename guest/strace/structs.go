@@ -49,6 +49,11 @@ var itimerval = structure(32, func(_ *state, p []byte) string {
 		le.Uint64(p), le.Uint64(p[8:]), le.Uint64(p[16:]), le.Uint64(p[24:]))
 })
 
+var itimerspec = structure(32, func(_ *state, p []byte) string {
+	return fmt.Sprintf("{it_interval={tv_sec=%d, tv_nsec=%d}, it_value={tv_sec=%d, tv_nsec=%d}}",
+		le.Uint64(p), le.Uint64(p[8:]), le.Uint64(p[16:]), le.Uint64(p[24:]))
+})
+
 // utimes is the two timespecs of utimensat.
 var utimes = structure(32, func(_ *state, p []byte) string {
 	var t [2]string

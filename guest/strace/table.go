@@ -86,6 +86,19 @@ var defs = map[uint64]*def{
 	unix.SYS_SELECT:   {name: "select", params: in(dec, fdset, fdset, fdset, timeval), result: selectResult},
 	unix.SYS_PSELECT6: {name: "pselect6", params: in(dec, fdset, fdset, fdset, timespec, ptr), result: selectResult},
 
+	// Descriptors of events.
+	unix.SYS_EVENTFD:         {name: "eventfd", params: in(dec)},
+	unix.SYS_EVENTFD2:        {name: "eventfd2", params: in(dec, hex)},
+	unix.SYS_EPOLL_CREATE:    {name: "epoll_create", params: in(dec)},
+	unix.SYS_EPOLL_CREATE1:   {name: "epoll_create1", params: in(hex)},
+	unix.SYS_EPOLL_CTL:       {name: "epoll_ctl", params: in(dec, value(epollOps), dec, ptr)},
+	unix.SYS_EPOLL_WAIT:      {name: "epoll_wait", params: in(dec, ptr, dec, dec)},
+	unix.SYS_EPOLL_PWAIT:     {name: "epoll_pwait", params: in(dec, ptr, dec, dec, sigset, size)},
+	unix.SYS_EPOLL_PWAIT2:    {name: "epoll_pwait2", params: in(dec, ptr, dec, timespec, sigset, size)},
+	unix.SYS_TIMERFD_CREATE:  {name: "timerfd_create", params: in(value(clocks), hex)},
+	unix.SYS_TIMERFD_SETTIME: {name: "timerfd_settime", params: out(in(dec, hex, itimerspec), itimerspec)},
+	unix.SYS_TIMERFD_GETTIME: {name: "timerfd_gettime", params: out(in(dec), itimerspec)},
+
 	// Memory.
 	unix.SYS_MMAP:     {name: "mmap", params: in(ptr, size, flags(protFlags, "PROT_NONE"), flags(mmapFlags, "0"), dec, offset), result: hexResult},
 	unix.SYS_MUNMAP:   {name: "munmap", params: in(ptr, size)},

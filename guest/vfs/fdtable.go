@@ -12,6 +12,8 @@ type OpenFile struct {
 	Dentry *Dentry
 	Offset int64
 	refs   int
+	// watches are the items of epoll descriptors that watch it.
+	watches []*epollItem
 }
 
 // NewOpenFile makes a description with one reference, owned by the caller.
@@ -25,6 +27,7 @@ func (o *OpenFile) Ref() *OpenFile { o.refs++; return o }
 // Unref drops a reference and closes the file with the last one.
 func (o *OpenFile) Unref() error {
 	if o.refs--; o.refs == 0 {
+		o.unwatch()
 		return o.File.Close()
 	}
 	return nil
@@ -79,6 +82,9 @@ func (o *OpenFile) Seek(off int64, whence int) (int64, error) {
 		return 0, unix.EINVAL // whatever the file
 	}
 	if !o.File.Seekable() {
+		if _, ok := o.File.(interface{ SeekNowhere() }); ok {
+			return 0, nil
+		}
 		return 0, unix.ESPIPE
 	}
 	base := int64(0)

@@ -75,11 +75,18 @@ func (p *pipe) peek(b []byte) (int, error) {
 
 func (p *pipe) take(n int) {
 	p.start = (p.start + n) % pipeSize
+	var events uint32 // those who have their write tried again need none
+	if !p.roomy() && p.n-n <= pipeSize-pipeBuf {
+		events = writable
+	}
 	if p.n -= n; p.n == 0 {
 		p.start = 0
 	}
-	p.queue.Wake()
+	p.queue.WakeFor(events)
 }
+
+// roomy says that the pipe counts as writable.
+func (p *pipe) roomy() bool { return pipeSize-p.n >= pipeBuf }
 
 func (p *pipe) write(b []byte) (int, error) {
 	if len(b) == 0 {
@@ -102,7 +109,7 @@ func (p *pipe) write(b []byte) (int, error) {
 		p.n += n
 		done += n
 	}
-	p.queue.Wake()
+	p.queue.WakeFor(readable)
 	return done, nil
 }
 
@@ -201,7 +208,7 @@ func (e *pipeEnd) Ready() (ev int16) {
 		}
 	}
 	if e.writes {
-		if pipeSize-p.n >= pipeBuf {
+		if p.roomy() {
 			ev |= writable
 		}
 		if p.readers == 0 {
