@@ -53,8 +53,10 @@ readme-bench: build ## measure mapping calls here and put the table into README.
 	bin/skas bench mmap --pin on --markdown >build/bench-mmap.md
 	scripts/readme-section "bench mmap" <build/bench-mmap.md
 
-bench-peers: build ## measure beside real User Mode Linux; writes build/bench-peers.md and .json
+bench-peers: build ## measure beside real User Mode Linux; build/bench-peers.md, .json and README.md
+	@mkdir -p build
 	bin/skas bench peers --save build/bench-peers
+	scripts/readme-section "bench peers" <build/bench-peers.md
 
 lint: ## gofmt, go vet and staticcheck
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt: run 'make fmt' for" $$unformatted; exit 1; }

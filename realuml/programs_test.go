@@ -46,7 +46,7 @@ var stubPrograms = []struct {
 const forkReason = "UML's fork copies no entries of file pages and of shared memory, and copies others as not accessed: " +
 	"these are mapped without any right but execution at first, and each page faults once in the child. Ours maps all pages " +
 	"for reading in the child's first batch: the child is spared those faults, which makes fork and exec from a shell " +
-	"5 to 15 % faster, and no program can tell."
+	"4 to 15 % faster, and no program can tell."
 
 const (
 	rw      = unix.PROT_READ | unix.PROT_WRITE
