@@ -72,10 +72,10 @@ func newBareTask(t testing.TB, k *Kernel) *Task {
 	task.space = k.spaceOver(bareMM{mm.New(k.mem, bareEnd)})
 	task.state = taskRunning
 	if k.init == nil {
-		k.init = task
+		k.init = task.Process
 	} else {
 		task.parent = k.init
-		k.init.children = append(k.init.children, task)
+		k.init.children = append(k.init.children, task.Process)
 	}
 	return task
 }

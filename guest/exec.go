@@ -94,19 +94,27 @@ func (k *Kernel) openProgram(t *Task, path string) (*program, error) {
 // userTop is the end of guest space.
 func (k *Kernel) userTop() arch.Addr { return k.mon.End() }
 
-// exec replaces t's program. Until the new one is complete, nothing of the old
-// is touched; what goes wrong after that kills the task, as on Linux. The
-// reason of a failure is left in k.startErr.
-func (k *Kernel) exec(t *Task, path string, argv, envp []string) unix.Errno {
+// pendingExec is a program that is ready to replace another.
+type pendingExec struct {
+	space *Space
+	path  string
+	argv  []string
+	start startState
+	comm  string
+}
+
+// prepare makes everything for a new program of t; nothing of the old is
+// touched. The reason of a failure is left in k.startErr.
+func (k *Kernel) prepare(t *Task, path string, argv, envp []string) (*pendingExec, unix.Errno) {
 	k.startErr = nil
-	fail := func(err error) unix.Errno {
+	fail := func(err error) (*pendingExec, unix.Errno) {
 		var s *StartError
 		if errors.As(err, &s) {
 			k.startErr = s
-			return s.Errno
+			return nil, s.Errno
 		}
 		k.startErr = &StartError{Path: path, Errno: unix.ENOMEM, Reason: err.Error()}
-		return unix.ENOMEM
+		return nil, unix.ENOMEM
 	}
 	p, err := k.openProgram(t, path)
 	if err != nil {
@@ -134,10 +142,15 @@ func (k *Kernel) exec(t *Task, path string, argv, envp []string) unix.Errno {
 		s.unref()
 		return fail(err)
 	}
-	t.setImage(s, p.path, argv)
+	return &pendingExec{space: s, path: p.path, argv: argv, start: start}, 0
+}
+
+// commit gives t, the only thread left, its new program.
+func (x *pendingExec) commit(t *Task) {
+	t.setImage(x.space, x.path, x.argv)
+	t.comm = x.comm
 	t.regs = arch.Regs{}
-	k.arch.Start(&t.regs, start.entry, start.sp)
-	return 0
+	t.k.arch.Start(&t.regs, x.start.entry, x.start.sp)
 }
 
 // startState is where a fresh program begins.

@@ -7,15 +7,16 @@ import (
 
 	"goskas/arch"
 	"goskas/internal/abi"
-	"goskas/physmem"
 )
 
 // futexKey says which word of memory is meant: by address in one space for
-// private futexes, by frame for those that several spaces may share.
+// private memory, by place in the object for memory that several spaces may
+// share.
 type futexKey struct {
-	space *Space
-	addr  arch.Addr
-	pfn   physmem.PFN
+	space  *Space
+	addr   arch.Addr
+	shared *sharedMemory
+	offset uint64
 }
 
 // futexQueue holds the tasks that wait for a word, in order.
@@ -31,38 +32,41 @@ type futexWaiter struct {
 func sysFutex(t *Task, a args) (int64, unix.Errno) {
 	addr, op, val := a.addr(0), a.u32(1), a.u32(2)
 	private := op&abi.FUTEX_PRIVATE_FLAG != 0
-	mask := ^uint32(0)
+	realtime := op&abi.FUTEX_CLOCK_REALTIME != 0
 	cmd := op &^ (abi.FUTEX_PRIVATE_FLAG | abi.FUTEX_CLOCK_REALTIME)
-	if cmd == abi.FUTEX_WAIT_BITSET || cmd == abi.FUTEX_WAKE_BITSET {
-		if mask = a.u32(5); mask == 0 {
-			return 0, unix.EINVAL
-		}
-	}
-	if addr%4 != 0 {
-		return 0, unix.EINVAL
+	if realtime && cmd != abi.FUTEX_WAIT_BITSET {
+		return 0, unix.ENOSYS
 	}
 	switch cmd {
 	case abi.FUTEX_WAIT, abi.FUTEX_WAIT_BITSET:
-		if e := t.futexTimeout(a.addr(3), cmd == abi.FUTEX_WAIT_BITSET, op&abi.FUTEX_CLOCK_REALTIME != 0); e != 0 {
+		mask := uint32(abi.FUTEX_BITSET_MATCH_ANY)
+		if cmd == abi.FUTEX_WAIT_BITSET {
+			mask = a.u32(5)
+		}
+		if e := t.futexTimeout(a.addr(3), cmd == abi.FUTEX_WAIT_BITSET, realtime); e != 0 {
 			return 0, e
 		}
 		return t.futexWait(addr, val, mask, private)
 	case abi.FUTEX_WAKE, abi.FUTEX_WAKE_BITSET:
-		if _, e := t.futexKey(addr, private); e != 0 {
+		mask := uint32(abi.FUTEX_BITSET_MATCH_ANY)
+		if cmd == abi.FUTEX_WAKE_BITSET {
+			if mask = a.u32(5); mask == 0 {
+				return 0, unix.EINVAL
+			}
+		}
+		key, e := t.futexKey(addr, private)
+		if e != 0 {
 			return 0, e
 		}
-		return int64(t.k.futexWake(t, addr, int(int32(val)), private, mask)), 0
+		return int64(t.k.futexWakeKey(key, int(int32(val)), mask)), 0
 	case abi.FUTEX_REQUEUE, abi.FUTEX_CMP_REQUEUE:
+		r := requeue{from: addr, to: a.addr(4), wake: int(int32(val)), move: a.int(3), private: private}
 		if cmd == abi.FUTEX_CMP_REQUEUE {
-			now, e := t.loadU32(addr)
-			if e != 0 {
-				return 0, e
-			}
-			if now != a.u32(5) {
-				return 0, unix.EAGAIN
-			}
+			r.compare, r.value = true, a.u32(5)
 		}
-		return t.futexRequeue(addr, a.addr(4), int(int32(val)), a.int(3), private, cmd == abi.FUTEX_CMP_REQUEUE)
+		return t.futexRequeue(r)
+	case abi.FUTEX_WAKE_OP:
+		return t.futexWakeOp(addr, a.addr(4), int(int32(val)), a.int(3), a.u32(5), private)
 	}
 	return 0, unix.ENOSYS
 }
@@ -88,24 +92,26 @@ func (t *Task) futexTimeout(at arch.Addr, absolute, realtime bool) unix.Errno {
 	return 0
 }
 
-// futexKey finds the word's identity: its frame in shared memory, and in private
+// futexKey finds the word's identity: its place in shared memory, and in private
 // memory its address, whatever the caller says; there the frame may change, and
-// be another process's as well until somebody writes. The page must be there: a
-// frame is only an identity while it is mapped.
+// be another process's as well until somebody writes.
 func (t *Task) futexKey(addr arch.Addr, private bool) (futexKey, unix.Errno) {
-	if addr >= t.space.mm.End() {
+	switch {
+	case addr%4 != 0:
+		return futexKey{}, unix.EINVAL
+	case addr >= t.space.mm.End():
 		return futexKey{}, unix.EFAULT
-	}
-	if private {
+	case private:
 		return futexKey{space: t.space, addr: addr}, 0
 	}
 	if _, e := t.loadU32(addr); e != 0 {
 		return futexKey{}, e
 	}
-	if v := t.space.vmas.at(addr); v == nil || v.shared == nil {
+	v := t.space.vmas.at(addr)
+	if v == nil || v.shared == nil {
 		return futexKey{space: t.space, addr: addr}, 0
 	}
-	return futexKey{addr: arch.Addr(addr.PageOffset()), pfn: t.space.table().Lookup(addr).PFN()}, 0
+	return futexKey{shared: v.shared, offset: v.page(addr)*arch.PageSize + addr.PageOffset()}, 0
 }
 
 func (t *Task) futexWait(addr arch.Addr, val, mask uint32, private bool) (int64, unix.Errno) {
@@ -119,6 +125,13 @@ func (t *Task) futexWait(addr arch.Addr, val, mask uint32, private bool) (int64,
 			return 0, unix.ETIMEDOUT
 		}
 	} else {
+		if mask == 0 {
+			return 0, unix.EINVAL
+		}
+		key, e := t.futexKey(addr, private)
+		if e != 0 {
+			return 0, e
+		}
 		now, e := t.loadU32(addr)
 		if e != 0 {
 			return 0, e
@@ -126,14 +139,14 @@ func (t *Task) futexWait(addr arch.Addr, val, mask uint32, private bool) (int64,
 		if now != val {
 			return 0, unix.EAGAIN
 		}
-		key, e := t.futexKey(addr, private)
-		if e != 0 {
-			return 0, e
-		}
 		t.futex = &futexWaiter{task: t, key: key, bits: mask}
 		t.k.futexQueue(key).add(t.futex)
 	}
-	v, e := t.block(errRestartSys)
+	again := errRestartSys
+	if t.call.timed {
+		again = errRestartBlock // with the time that is left
+	}
+	v, e := t.block(again)
 	if e != errBlocked {
 		t.leaveFutex()
 	}
@@ -170,13 +183,23 @@ func (k *Kernel) dropFutexQueue(key futexKey, q *futexQueue) {
 	}
 }
 
-// futexWake wakes at most n waiters of a word of t's memory.
+// futexWake wakes at most n waiters, but at least one, of a word of t's memory.
 func (k *Kernel) futexWake(t *Task, addr arch.Addr, n int, private bool, mask uint32) int {
 	key, e := t.futexKey(addr, private)
-	q := k.futexes[key]
-	if e != 0 || q == nil {
+	if e != 0 {
 		return 0
 	}
+	return k.futexWakeKey(key, n, mask)
+}
+
+// futexWakeKey wakes at most n waiters. As Linux counts, it wakes one before it
+// looks at n.
+func (k *Kernel) futexWakeKey(key futexKey, n int, mask uint32) int {
+	q := k.futexes[key]
+	if q == nil {
+		return 0
+	}
+	n = max(n, 1)
 	woken := 0
 	kept := q.waiters[:0]
 	for _, w := range q.waiters {
@@ -192,38 +215,4 @@ func (k *Kernel) futexWake(t *Task, addr arch.Addr, n int, private bool, mask ui
 	q.waiters = kept
 	k.dropFutexQueue(key, q)
 	return woken
-}
-
-// futexRequeue wakes n waiters of one word and moves up to m more to another.
-func (t *Task) futexRequeue(from, to arch.Addr, n, m int, private, countMoved bool) (int64, unix.Errno) {
-	if n < 0 || m < 0 {
-		return 0, unix.EINVAL
-	}
-	src, e := t.futexKey(from, private)
-	if e != 0 {
-		return 0, e
-	}
-	dst, e := t.futexKey(to, private)
-	if e != 0 {
-		return 0, e
-	}
-	total := t.k.futexWake(t, from, n, private, ^uint32(0))
-	q := t.k.futexes[src]
-	if q == nil || src == dst {
-		return int64(total), 0
-	}
-	m = min(m, len(q.waiters))
-	if m > 0 {
-		d := t.k.futexQueue(dst)
-		for _, w := range q.waiters[:m] {
-			w.key = dst
-			d.add(w)
-		}
-		q.waiters = slices.Delete(q.waiters, 0, m)
-		t.k.dropFutexQueue(src, q)
-	}
-	if countMoved {
-		total += m
-	}
-	return int64(total), 0
 }

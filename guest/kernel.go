@@ -75,11 +75,15 @@ type Kernel struct {
 	hostname     string
 	domain       string
 
-	tasks    map[int]*Task
+	procs    map[int]*Process // by number
+	tasks    map[int]*Task    // by thread number
 	maxTasks int
 	lastPid  int
-	init     *Task // process 1
+	init     *Process // process 1
+	// queuedSignals counts siginfos that wait, in all processes.
+	queuedSignals int
 
+	onCPU            []*Task // by vCPU: the task that it runs
 	runHead, runTail *Task
 	runLen           int
 	idlers           int
@@ -158,8 +162,10 @@ func newKernel(cfg Config, mem *physmem.Memory, mon *skas.Monitor) *Kernel {
 		scratch:  make([]byte, scratchSize),
 		hostname: cfg.Hostname,
 		domain:   "(none)",
+		procs:    make(map[int]*Process),
 		tasks:    make(map[int]*Task),
 		maxTasks: 4096,
+		onCPU:    make([]*Task, cfg.CPUs),
 		futexes:  make(map[futexKey]*futexQueue),
 	}
 	k.idle = sync.NewCond(&k.mu)
@@ -233,13 +239,14 @@ func (k *Kernel) boot(path string, argv, env []string) error {
 	t.sid, t.pgid = t.pid, t.pid
 	t.sig = new(SigHand)
 	t.rlimits = newLimits()
-	k.init = t
+	k.init = t.Process
 	k.tty.foreground = t.pgid
 	if err := k.initFiles(t); err != nil {
 		k.halt()
 		return fmt.Errorf("start process 1: %w", err)
 	}
-	if errno := k.execFile(t, k.lookPath(t, path, env), argv, env); errno != 0 {
+	x, errno := k.prepareFile(t, k.lookPath(t, path, env), argv, env)
+	if errno != 0 {
 		why := k.startErr
 		k.halt()
 		if why == nil {
@@ -247,6 +254,7 @@ func (k *Kernel) boot(path string, argv, env []string) error {
 		}
 		return why
 	}
+	x.commit(t)
 	k.traceBoot(t, path, argv, env)
 	k.running = true
 	k.enqueue(t)
@@ -277,6 +285,9 @@ func (k *Kernel) halt() {
 		t.state = taskDead
 	}
 	clear(k.tasks)
+	clear(k.procs)
+	clear(k.onCPU)
+	k.queuedSignals = 0
 	clear(k.futexes)
 	k.init, k.runHead, k.runTail, k.runLen = nil, nil, nil, 0
 	k.timers = timer.Queue{}

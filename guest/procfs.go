@@ -58,8 +58,8 @@ func (k *Kernel) procRoot() vfs.Node {
 	}
 	root.List = func() []vfs.Dirent {
 		entries := list()
-		pids := make([]int, 0, len(k.tasks))
-		for pid := range k.tasks {
+		pids := make([]int, 0, len(k.procs))
+		for pid := range k.procs {
 			pids = append(pids, pid)
 		}
 		slices.Sort(pids)
@@ -107,9 +107,10 @@ func (k *Kernel) procMeminfo() string {
 
 func (k *Kernel) procStat() string {
 	var user, sys time.Duration
-	for _, t := range k.tasks {
-		user += t.utime
-		sys += t.stime
+	for _, p := range k.procs {
+		u := p.used()
+		user += u.utime
+		sys += u.stime
 	}
 	var b strings.Builder
 	row := fmt.Sprintf("%d 0 %d 0 0 0 0 0 0 0\n", ticks(user), ticks(sys))
@@ -214,19 +215,20 @@ func (t *Task) size() (vsize, rss uint64) {
 // proc_pid_stat(5).
 func (t *Task) procStat() string {
 	vsize, rss := t.size()
+	u, pending := t.used(), t.pending.set|t.shared.set
 	fields := []any{
 		t.parentPid(), t.pgid, t.sid, 0 /* tty_nr */, -1 /* tpgid */, 0, /* flags */
-		t.minflt, t.cminflt, 0, 0,
-		ticks(t.utime), ticks(t.stime), ticks(t.cutime), ticks(t.cstime),
-		20 /* priority */, 0 /* nice */, 1 /* num_threads */, 0, /* itrealvalue */
+		u.minflt, t.kids.minflt, 0, 0,
+		ticks(u.utime), ticks(u.stime), ticks(t.kids.utime), ticks(t.kids.stime),
+		20 /* priority */, 0 /* nice */, t.live, 0, /* itrealvalue */
 		ticks(t.started), vsize, rss / arch.PageSize, infinity, /* rsslim */
 		0, 0, 0, 0, 0, /* startcode, endcode, startstack, kstkesp, kstkeip */
-		t.pending, t.blocked, t.handled(abi.SIG_IGN), t.handled(2),
+		pending, t.blocked, t.handled(abi.SIG_IGN), t.handled(2),
 		0, 0, 0, /* wchan, nswap, cnswap */
-		t.exitSig, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, t.status,
+		t.exitSig, t.vcpu, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, t.Process.status,
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d (%s) %c", t.pid, t.comm, t.state.procLetter())
+	fmt.Fprintf(&b, "%d (%s) %c", t.tid, t.comm, t.state.procLetter())
 	for _, f := range fields {
 		fmt.Fprintf(&b, " %d", f)
 	}
@@ -258,7 +260,7 @@ func (t *Task) procStatus() string {
 		fmt.Fprintf(&b, "Umask:\t%04o\n", t.fs.umask)
 	}
 	fmt.Fprintf(&b, "State:\t%c (%s)\nTgid:\t%d\nPid:\t%d\nPPid:\t%d\nTracerPid:\t0\n",
-		letter, state[letter], t.pid, t.pid, t.parentPid())
+		letter, state[letter], t.pid, t.tid, t.parentPid())
 	b.WriteString("Uid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\n")
 	if t.files != nil {
 		fmt.Fprintf(&b, "FDSize:\t%d\n", max(64, len(t.files.Open())))
@@ -266,8 +268,8 @@ func (t *Task) procStatus() string {
 	if t.space != nil {
 		fmt.Fprintf(&b, "VmSize:\t%8d kB\nVmRSS:\t%8d kB\n", vsize>>10, rss>>10)
 	}
-	fmt.Fprintf(&b, "Threads:\t1\nSigPnd:\t%016x\nShdPnd:\t%016x\nSigBlk:\t%016x\nSigIgn:\t%016x\nSigCgt:\t%016x\n",
-		0, t.pending, t.blocked, t.handled(abi.SIG_IGN), t.handled(2))
+	fmt.Fprintf(&b, "Threads:\t%d\nSigPnd:\t%016x\nShdPnd:\t%016x\nSigBlk:\t%016x\nSigIgn:\t%016x\nSigCgt:\t%016x\n",
+		t.live, t.pending.set, t.shared.set, t.blocked, t.handled(abi.SIG_IGN), t.handled(2))
 	return b.String()
 }
 

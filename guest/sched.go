@@ -19,32 +19,68 @@ func (k *Kernel) enqueue(t *Task) {
 	}
 	k.runTail = t
 	k.runLen++
-	if k.idlers > 0 {
+	if k.idlers > 0 && k.mayRun(t) {
 		k.idle.Signal()
 	}
 }
 
-func (k *Kernel) dequeue() *Task {
-	t := k.runHead
-	if t == nil {
-		return nil
+// mayRun says that no vCPU runs a task with t's memory. They would have to take
+// turns at its one stub, and the one that waits may have better things to do.
+func (k *Kernel) mayRun(t *Task) bool {
+	for _, o := range k.onCPU {
+		if o != nil && o.space == t.space {
+			return false
+		}
 	}
-	k.runHead = t.next
-	if k.runHead == nil {
-		k.runTail = nil
-	}
-	t.next = nil
-	k.runLen--
-	return t
+	return true
 }
 
-// nextTask waits for a runnable task; nil means that the machine stops.
-func (k *Kernel) nextTask() *Task {
+// dequeue takes the first task off the run queue that may run.
+func (k *Kernel) dequeue() *Task {
+	var prev *Task
+	for t := k.runHead; t != nil; prev, t = t, t.next {
+		if !k.mayRun(t) {
+			continue
+		}
+		if prev == nil {
+			k.runHead = t.next
+		} else {
+			prev.next = t.next
+		}
+		if t == k.runTail {
+			k.runTail = prev
+		}
+		t.next = nil
+		k.runLen--
+		return t
+	}
+	return nil
+}
+
+// callIdle has an idle vCPU look for work if a queued task may run.
+func (k *Kernel) callIdle() {
+	if k.idlers == 0 {
+		return
+	}
+	for t := k.runHead; t != nil; t = t.next {
+		if k.mayRun(t) {
+			k.idle.Signal()
+			return
+		}
+	}
+}
+
+// nextTask waits for a task that vCPU id can run; nil means that the machine
+// stops.
+func (k *Kernel) nextTask(id int) *Task {
+	k.onCPU[id] = nil
 	for !k.stopping {
 		k.runTimers()
 		if t := k.dequeue(); t != nil {
-			t.state = taskRunning
+			t.state, t.vcpu = taskRunning, id
+			k.onCPU[id] = t
 			k.stats.Switches++
+			k.callIdle()
 			return t
 		}
 		k.idlers++
@@ -180,9 +216,4 @@ func addDuration(a, b time.Duration) time.Duration {
 		return forever
 	}
 	return a + b
-}
-
-func sysSchedYield(t *Task, _ args) (int64, unix.Errno) {
-	t.yield = true
-	return 0, 0
 }

@@ -13,7 +13,9 @@ type sigInfo struct {
 	code   int32
 	pid    int
 	uid    uint32
-	status int32     // SIGCHLD
+	status int32 // SIGCHLD, with how much time it has used, in ticks
+	utime  uint64
+	stime  uint64
 	addr   arch.Addr // faults and traps
 	value  uint64    // sigqueue, timers
 	// raw is the guest's own siginfo (rt_sigqueueinfo), used as it is.
@@ -36,10 +38,20 @@ func (in *sigInfo) bytes() (b [abi.SI_SIZE]byte) {
 	le.PutUint32(b[abi.SI_OFF_UID:], in.uid)
 	if in.no == int(unix.SIGCHLD) && in.code > 0 {
 		le.PutUint32(b[abi.SI_OFF_STATUS:], uint32(in.status))
+		le.PutUint64(b[abi.SI_OFF_UTIME:], in.utime)
+		le.PutUint64(b[abi.SI_OFF_STIME:], in.stime)
 	} else {
 		le.PutUint64(b[abi.SI_OFF_VALUE:], in.value)
 	}
 	return b
+}
+
+// codeValue is si_code.
+func (in *sigInfo) codeValue() int32 {
+	if in.raw != nil {
+		return int32(le.Uint32(in.raw[abi.SI_OFF_CODE:]))
+	}
+	return in.code
 }
 
 // kernelSignal is one that no process sent.

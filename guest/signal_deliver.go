@@ -11,11 +11,15 @@ import (
 // stops or ends, and settles what becomes of an interrupted system call.
 func (k *Kernel) deliverSignals(t *Task) {
 	for {
-		if t.fatal != 0 {
-			k.exit(t, t.fatal)
+		if t.dying {
+			k.exitThread(t, t.Process.status)
 			return
 		}
-		in, ok := t.take(^t.blocked)
+		if t.stopWanted {
+			t.park()
+			return
+		}
+		in, ok := t.dequeue(^t.blocked)
 		if !ok {
 			break
 		}
@@ -52,35 +56,23 @@ func (k *Kernel) defaultAction(t *Task, in *sigInfo) bool {
 	case bit&defaultNone != 0:
 		return false
 	case bit&stopSignals != 0:
-		if in.no != int(unix.SIGSTOP) && k.orphanedGroup(t.pgid) {
+		if in.no != int(unix.SIGSTOP) && k.orphaned(t.pgid) {
 			return false // nobody could continue it
 		}
 		t.stop(in.no)
 		return true
 	}
-	k.exit(t, in.no)
-	return true
-}
-
-// stop suspends t until SIGCONT.
-func (t *Task) stop(sig int) {
-	t.state = taskStopped
-	t.stopSig = sig
-	t.stopNews, t.contNews = true, false
-	t.notifyParent(abi.CLD_STOPPED, int32(sig))
-}
-
-// orphanedGroup says that no member of a process group has a parent in the
-// same session but another group.
-func (k *Kernel) orphanedGroup(pgid int) bool {
-	for _, t := range k.tasks {
-		if t.pgid == pgid && t.state < taskZombie && t.parent != nil &&
-			t.parent.pgid != pgid && t.parent.sid == t.sid {
-			return false
-		}
+	status := in.no
+	if bit&coreSignals != 0 && t.dumpable && t.rlimits[unix.RLIMIT_CORE].Cur >= arch.PageSize {
+		// As if core_pattern named a program that throws the dump away.
+		status |= coreDumped
 	}
+	k.exit(t, status)
 	return true
 }
+
+// coreDumped is the bit of a wait status that says so.
+const coreDumped = 0x80
 
 // leaveCall ends or restarts an interrupted system call before a handler runs.
 func (k *Kernel) leaveCall(t *Task, act sigAction) {
@@ -134,7 +126,7 @@ func (k *Kernel) enterHandler(t *Task, in *sigInfo, act sigAction) {
 	}
 	t.regs = regs
 	if t.altFlags&abi.SS_AUTODISARM != 0 {
-		t.altBase, t.altSize, t.altFlags = 0, 0, abi.SS_DISABLE
+		t.noAltStack()
 	}
 	blocked := t.blocked | act.mask
 	if act.flags&abi.SA_NODEFER == 0 {
@@ -166,7 +158,7 @@ func (t *Task) onAltStack() bool {
 func (t *Task) restoreSavedMask() {
 	if t.haveSaved {
 		t.haveSaved = false
-		t.blocked = t.savedMask
+		t.setBlocked(t.savedMask)
 	}
 }
 

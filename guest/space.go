@@ -38,6 +38,7 @@ type Space struct {
 	mmapTop       arch.Addr
 	brkStart, brk arch.Addr
 	argStart      arch.Addr // of the arguments on the stack
+	barriers      uint32    // that membarrier has registered
 }
 
 // hostSpace is what Space needs of *skas.MM; tests bring one without a stub.

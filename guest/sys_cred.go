@@ -6,6 +6,8 @@ import "golang.org/x/sys/unix"
 
 func sysGetpid(t *Task, _ args) (int64, unix.Errno) { return int64(t.pid), 0 }
 
+func sysGettid(t *Task, _ args) (int64, unix.Errno) { return int64(t.tid), 0 }
+
 func sysGetppid(t *Task, _ args) (int64, unix.Errno) {
 	if t.parent == nil {
 		return 0, 0
@@ -43,17 +45,22 @@ func sysSetpgid(t *Task, a args) (int64, unix.Errno) {
 	if pgid < 0 {
 		return 0, unix.EINVAL
 	}
-	target := t
+	target := t.Process
 	if pid != 0 && pid != t.pid {
-		target = t.k.tasks[pid]
+		o := t.k.tasks[pid]
 		switch {
-		case target == nil || target.parent != t:
+		case o == nil:
 			return 0, unix.ESRCH
-		case target.sid != t.sid:
+		case o.tid != o.pid:
+			return 0, unix.EINVAL
+		case o.parent != t.Process:
+			return 0, unix.ESRCH
+		case o.sid != t.sid:
 			return 0, unix.EPERM
-		case target.execd:
+		case o.execd:
 			return 0, unix.EACCES
 		}
+		target = o.Process
 	}
 	if target.sid == target.pid {
 		return 0, unix.EPERM
@@ -69,20 +76,20 @@ func sysSetpgid(t *Task, a args) (int64, unix.Errno) {
 }
 
 func (k *Kernel) groupInSession(pgid, sid int) bool {
-	for _, t := range k.tasks {
-		if t.pgid == pgid && t.sid == sid {
+	for _, p := range k.procs {
+		if p.pgid == pgid && p.sid == sid {
 			return true
 		}
 	}
 	return false
 }
 
-// processOf is the task that a pid argument means, 0 being t.
-func (t *Task) processOf(pid int) *Task {
-	if pid == 0 {
+// processOf is the thread that a number means, 0 being t.
+func (t *Task) processOf(id int) *Task {
+	if id == 0 {
 		return t
 	}
-	return t.k.tasks[pid]
+	return t.k.tasks[id]
 }
 
 func sysGetpgid(t *Task, a args) (int64, unix.Errno) {
@@ -104,7 +111,7 @@ func sysGetsid(t *Task, a args) (int64, unix.Errno) {
 }
 
 func sysSetsid(t *Task, _ args) (int64, unix.Errno) {
-	for _, other := range t.k.tasks {
+	for _, other := range t.k.procs {
 		if other.pgid == t.pid {
 			return 0, unix.EPERM
 		}

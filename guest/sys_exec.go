@@ -18,6 +18,9 @@ const (
 )
 
 func sysExecve(t *Task, a args) (int64, unix.Errno) {
+	if x, ok := t.call.data.(*pendingExec); ok {
+		return t.finishExec(x)
+	}
 	path, e := t.path(a.addr(0))
 	if e != 0 {
 		return 0, e
@@ -26,6 +29,9 @@ func sysExecve(t *Task, a args) (int64, unix.Errno) {
 }
 
 func sysExecveat(t *Task, a args) (int64, unix.Errno) {
+	if x, ok := t.call.data.(*pendingExec); ok {
+		return t.finishExec(x)
+	}
 	path, e := t.path(a.addr(1))
 	if e != 0 {
 		return 0, e
@@ -64,38 +70,68 @@ func (t *Task) execve(path string, argvAt, envpAt arch.Addr) (int64, unix.Errno)
 	if path == "" {
 		return 0, unix.ENOENT
 	}
-	before := t.space
-	e = t.k.execFile(t, path, argv, envp)
-	switch {
-	case e != 0:
+	x, e := t.k.prepareFile(t, path, argv, envp)
+	if e != 0 {
 		return 0, e
-	case t.space == before:
-		panic("BUG: exec succeeded without a new space")
 	}
+	t.call.data = x
+	for _, o := range t.threads {
+		if o != t {
+			o.doom()
+		}
+	}
+	return t.finishExec(x)
+}
+
+// finishExec makes t run its new program once the other threads of its process
+// are gone.
+func (t *Task) finishExec(x *pendingExec) (int64, unix.Errno) {
+	if t.live > 1 {
+		return t.blockKillable(&t.threadGone)
+	}
+	t.call.data = nil
+	t.lead()
+	x.commit(t)
 	t.k.traceExit(t, 0)
 	return 0, errNeverReturns // the registers are the new program's
 }
 
-// execFile is exec with scripts: a file that starts with #! is run by the
+// lead makes t, the only thread that is alive, the leader of its process: it
+// takes over number and age of the one that was (de_thread of Linux's
+// fs/exec.c).
+func (t *Task) lead() {
+	old := t.leader
+	if old == t {
+		return
+	}
+	old.bury()
+	delete(t.k.tasks, t.tid)
+	t.tid, t.started = old.tid, old.started
+	t.k.tasks[t.tid] = t
+	t.leader = t
+	t.exitSig = int(unix.SIGCHLD)
+}
+
+// prepareFile is prepare with scripts: a file that starts with #! is run by the
 // program named there.
-func (k *Kernel) execFile(t *Task, path string, argv, envp []string) unix.Errno {
+func (k *Kernel) prepareFile(t *Task, path string, argv, envp []string) (*pendingExec, unix.Errno) {
 	asked := path
 	for range maxInterp {
-		e := k.exec(t, path, argv, envp)
+		x, e := k.prepare(t, path, argv, envp)
 		if e == 0 {
 			// The name is the one asked for, not what a link leads to
 			// or the interpreter's: busybox looks at it.
-			t.setComm(asked)
+			x.comm = commOf(asked)
 		}
-		if e != unix.ENOEXEC || t.fatal != 0 {
+		if e != unix.ENOEXEC || t.dying {
 			if e != 0 && path != asked {
 				k.startErr = &StartError{Path: asked, Errno: e, Reason: fmt.Sprintf("its interpreter %s: %v", path, e)}
 			}
-			return e
+			return x, e
 		}
 		interp, arg, ok := t.shebang(path)
 		if !ok {
-			return unix.ENOEXEC
+			return nil, unix.ENOEXEC
 		}
 		next := []string{interp}
 		if arg != "" {
@@ -105,7 +141,7 @@ func (k *Kernel) execFile(t *Task, path string, argv, envp []string) unix.Errno 
 		path = interp
 	}
 	k.startErr = &StartError{Path: asked, Errno: unix.ELOOP, Reason: "too many levels of scripts"}
-	return unix.ELOOP
+	return nil, unix.ELOOP
 }
 
 // shebang reads the first line of a script.

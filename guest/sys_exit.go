@@ -11,108 +11,194 @@ import (
 
 func sysExit(t *Task, a args) (int64, unix.Errno) {
 	t.k.traceGone(t)
+	t.k.exitThread(t, int(a[0]&0xff)<<8)
+	return 0, errNeverReturns
+}
+
+func sysExitGroup(t *Task, a args) (int64, unix.Errno) {
+	t.k.traceGone(t)
 	t.k.exit(t, int(a[0]&0xff)<<8)
 	return 0, errNeverReturns
 }
 
-// exit ends t with a wait status and tells its parent.
+// exit ends t, and with it its process, with a wait status.
 func (k *Kernel) exit(t *Task, status int) {
-	k.traceExited(t, status)
-	if t.clearTID != 0 && t.space != nil {
-		a := t.clearTID
-		t.clearTID = 0
-		if t.storeU32(a, 0) == 0 {
-			k.futexWake(t, a, 1, false, ^uint32(0))
-		}
+	t.end(status)
+	k.exitThread(t, t.Process.status)
+}
+
+// end has every thread of p end as soon as it comes to it. The first status
+// counts.
+func (p *Process) end(status int) {
+	if p.ending || p.ended {
+		return
 	}
+	p.ending, p.status = true, status
+	for _, t := range p.threads {
+		t.doom()
+	}
+}
+
+// doom has t end before it runs any more guest code.
+func (t *Task) doom() {
+	if t.state >= taskZombie {
+		return
+	}
+	t.dying, t.stopWanted = true, false
+	if t.state == taskStopped {
+		t.k.enqueue(t)
+	}
+	t.k.wake(t)
+}
+
+// exitThread ends t. The last thread takes the process with it; a leader that
+// is not the last stays as a zombie.
+func (k *Kernel) exitThread(t *Task, status int) {
+	p := t.Process
+	k.traceExited(t, status)
+	t.leaveMemory()
 	t.stime += k.now() - t.kernelSince
 	t.kernelSince = k.now()
+	t.leaveChildren()
 	t.release()
-	t.call = call{}
 	t.state, t.status = taskZombie, status
-	t.pending, t.queued = 0, nil
+	t.pending.clear(k)
+	t.stopWanted = false
+	p.live--
+	if t != p.leader {
+		t.bury()
+	}
+	if p.live == 0 {
+		p.finish()
+		return
+	}
+	p.retarget(p.shared.set &^ t.blocked)
+	p.noteStop()
+	p.threadGone.Wake()
+}
 
-	for _, c := range t.children {
-		c.parent = k.init
-		if c.pdeathSig != 0 {
-			c.send(kernelSignal(c.pdeathSig))
+// leaveChildren finds the children that t has made another thread to belong to,
+// or process 1.
+func (t *Task) leaveChildren() {
+	k, p := t.k, t.Process
+	var heir *Task
+	for _, o := range p.threads {
+		if o != t && o.state < taskZombie {
+			heir = o
+			break
 		}
-		if k.init != nil && k.init != t {
+	}
+	var left []*Process
+	for _, c := range p.children {
+		if c.forker == t {
+			for _, o := range c.threads {
+				if o.pdeathSig != 0 {
+					c.send(sigInfo{no: o.pdeathSig, code: abi.SI_USER, pid: p.pid})
+				}
+			}
+			c.forker = heir
+		}
+		if heir != nil {
+			continue
+		}
+		left = append(left, c)
+		c.parent = k.init
+		if k.init != nil && k.init != p {
+			c.forker = k.init.leader
 			k.init.children = append(k.init.children, c)
-			if c.state == taskZombie {
-				c.exitSig = int(unix.SIGCHLD)
+			c.exitSig = int(unix.SIGCHLD)
+			if c.ended {
 				c.tellEnd()
 			}
 		}
 	}
-	t.children = nil
-	if t == k.init {
-		k.status = status
+	if heir == nil {
+		p.children = nil
+	}
+	for _, c := range left {
+		k.noteOrphan(c, p)
+	}
+}
+
+// finish ends a process that has no thread left, and tells its parent.
+func (p *Process) finish() {
+	k := p.k
+	p.ended = true
+	if !p.ending {
+		p.status = p.leader.status
+	}
+	p.stopped = false
+	p.stopTimers()
+	p.shared.clear(k)
+	if p == k.init {
+		k.status = p.status
 		k.shutdown()
 		return
 	}
-	t.tellEnd()
+	k.noteOrphan(p, p.parent)
+	p.tellEnd()
 }
 
-// release gives back everything that t holds except for its number and status.
-func (t *Task) release() {
-	t.unwait()
-	t.itimerReal.stop(t.k)
-	t.leaveFutex()
-	t.dropSpace()
-	if t.files != nil {
-		t.files.unref()
-		t.files = nil
+// endCode is the end of p as a siginfo tells it.
+func (p *Process) endCode() (code, status int32) {
+	switch sig := p.status & 0x7f; {
+	case sig == 0:
+		return abi.CLD_EXITED, int32(p.status >> 8)
+	case p.status&coreDumped != 0:
+		return abi.CLD_DUMPED, int32(sig)
+	default:
+		return abi.CLD_KILLED, int32(sig)
 	}
-	t.regs.X = nil
 }
 
 // tellEnd notifies the parent of a zombie, or buries it if the parent has said
 // that it does not want to know.
-func (t *Task) tellEnd() {
-	p := t.parent
-	code, status := int32(abi.CLD_EXITED), int32(t.status>>8)
-	if sig := t.status & 0x7f; sig != 0 {
-		code, status = abi.CLD_KILLED, int32(sig)
-	}
-	if t.exitSig == int(unix.SIGCHLD) {
-		act := p.sig.actions[unix.SIGCHLD]
+func (p *Process) tellEnd() {
+	parent := p.parent
+	if p.exitSig == int(unix.SIGCHLD) {
+		act := parent.sig.actions[unix.SIGCHLD]
 		if act.handler == abi.SIG_IGN || act.flags&abi.SA_NOCLDWAIT != 0 {
-			t.bury()
+			p.bury()
 		}
 		if act.handler == abi.SIG_IGN {
-			p.childDone.Wake()
+			parent.childDone.Wake()
 			return
 		}
 	}
-	if t.exitSig != 0 {
-		p.send(sigInfo{no: t.exitSig, code: code, pid: t.pid, status: status})
+	if p.exitSig != 0 {
+		code, status := p.endCode()
+		parent.send(p.childSignal(p.exitSig, code, status))
 	}
-	p.childDone.Wake()
+	parent.childDone.Wake()
+}
+
+// childSignal is what a parent is sent about p.
+func (p *Process) childSignal(no int, code, status int32) sigInfo {
+	u := p.used()
+	return sigInfo{no: no, code: code, pid: p.pid, status: status, utime: ticks(u.utime), stime: ticks(u.stime)}
 }
 
 // notifyParent reports a stop or a continue.
-func (t *Task) notifyParent(code, status int32) {
-	p := t.parent
-	if p == nil {
+func (p *Process) notifyParent(code, status int32) {
+	parent := p.parent
+	if parent == nil {
 		return
 	}
-	if p.sig.actions[unix.SIGCHLD].flags&abi.SA_NOCLDSTOP == 0 {
-		p.send(sigInfo{no: int(unix.SIGCHLD), code: code, pid: t.pid, status: status})
+	act := parent.sig.actions[unix.SIGCHLD]
+	if act.handler != abi.SIG_IGN && act.flags&abi.SA_NOCLDSTOP == 0 {
+		parent.send(p.childSignal(int(unix.SIGCHLD), code, status))
 	}
-	p.childDone.Wake()
+	parent.childDone.Wake()
 }
 
 // bury removes a zombie; its resource use counts as the parent's children's.
-func (t *Task) bury() {
-	t.state = taskDead
-	delete(t.k.tasks, t.pid)
-	if p := t.parent; p != nil {
-		p.children = slices.DeleteFunc(p.children, func(c *Task) bool { return c == t })
-		p.cutime += t.utime + t.cutime
-		p.cstime += t.stime + t.cstime
-		p.cminflt += t.minflt + t.cminflt
-		p.cmaxRSS = max(p.cmaxRSS, t.maxRSS, t.cmaxRSS)
+func (p *Process) bury() {
+	p.leader.bury()
+	delete(p.k.procs, p.pid)
+	if parent := p.parent; parent != nil {
+		parent.children = slices.DeleteFunc(parent.children, func(c *Process) bool { return c == p })
+		parent.kids.add(&p.gone)
+		parent.kids.add(&p.kids)
 	}
 }
 

@@ -2,7 +2,6 @@ package guest
 
 import (
 	"crypto/rand"
-	"math/bits"
 	"strings"
 	"time"
 
@@ -102,7 +101,7 @@ func sysArchPrctl(t *Task, a args) (int64, unix.Errno) {
 
 func sysSetTidAddress(t *Task, a args) (int64, unix.Errno) {
 	t.clearTID = a.addr(0)
-	return int64(t.pid), 0
+	return int64(t.tid), 0
 }
 
 func sysPrctl(t *Task, a args) (int64, unix.Errno) {
@@ -215,55 +214,11 @@ func (t *Task) setLimit(which uint32, l unix.Rlimit) unix.Errno {
 	return 0
 }
 
-func sysSchedGetaffinity(t *Task, a args) (int64, unix.Errno) {
-	if t.processOf(a.int(0)) == nil {
-		return 0, unix.ESRCH
-	}
-	if a[1] < 8 || a[1]%8 != 0 {
-		return 0, unix.EINVAL
-	}
-	return 8, t.storeU64(a.addr(2), t.k.cpuMask())
-}
-
-func (k *Kernel) cpuMask() uint64 { return ^uint64(0) >> (64 - min(64, k.cfg.CPUs)) }
-
-func sysSchedSetaffinity(t *Task, a args) (int64, unix.Errno) {
-	if t.processOf(a.int(0)) == nil {
-		return 0, unix.ESRCH
-	}
-	var b [8]byte
-	if e := t.copyIn(a.addr(2), b[:min(a[1], 8)]); e != 0 {
-		return 0, e
-	}
-	if bits.OnesCount64(le.Uint64(b[:])&t.k.cpuMask()) == 0 {
-		return 0, unix.EINVAL
-	}
-	return 0, 0
-}
-
-func sysGetcpu(t *Task, a args) (int64, unix.Errno) {
-	for i := range 2 {
-		if p := a.addr(i); p != 0 {
-			if e := t.storeU32(p, 0); e != 0 {
-				return 0, e
-			}
-		}
-	}
-	return 0, 0
-}
-
 func sysPersonality(_ *Task, a args) (int64, unix.Errno) {
 	if p := a.u32(0); p != 0 && p != ^uint32(0) {
 		return 0, unix.EINVAL
 	}
 	return 0, 0
-}
-
-func sysGetpriority(t *Task, a args) (int64, unix.Errno) {
-	if a.u32(0) > unix.PRIO_USER {
-		return 0, unix.EINVAL
-	}
-	return 20, 0 // nice 0, as this call puts it
 }
 
 // sysSyslog has no kernel log to read.

@@ -55,7 +55,7 @@ func TestPollTellsTheTimeLeft(t *testing.T) {
 			}
 
 			// Nothing can be told: the call cannot go on by itself.
-			task.take(^uint64(0))
+			task.dequeue(^uint64(0))
 			task.call = call{}
 			task.state = taskRunning
 			set(5, 0)
@@ -66,7 +66,7 @@ func TestPollTellsTheTimeLeft(t *testing.T) {
 			}
 			task.must(t, unix.SYS_MPROTECT, at, arch.PageSize, unix.PROT_READ|unix.PROT_WRITE)
 
-			task.take(^uint64(0))
+			task.dequeue(^uint64(0))
 			task.state = taskRunning
 			second := uint64(time.Second / c.unit)
 			for _, bad := range [][2]uint64{{^uint64(0), 0}, {1, ^uint64(0)}, {^uint64(0) - 4, second / 2}} {

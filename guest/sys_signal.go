@@ -73,7 +73,7 @@ func sysRtSigpending(t *Task, a args) (int64, unix.Errno) {
 	if a[1] > sigsetSize {
 		return 0, unix.EINVAL
 	}
-	return 0, t.storeU64(a.addr(0), t.pending&t.blocked)
+	return 0, t.storeU64(a.addr(0), (t.pending.set|t.shared.set)&t.blocked)
 }
 
 func sysRtSigsuspend(t *Task, a args) (int64, unix.Errno) {
@@ -109,7 +109,7 @@ func sysRtSigtimedwait(t *Task, a args) (int64, unix.Errno) {
 		t.setTimeout(d)
 	}
 	t.sigWait = 0
-	if in, ok := t.take(set); ok {
+	if in, ok := t.dequeue(set); ok {
 		if info := a.addr(1); info != 0 {
 			b := in.bytes()
 			if e := t.copyOut(info, b[:]); e != 0 {
@@ -180,13 +180,13 @@ func sysKill(t *Task, a args) (int64, unix.Errno) {
 	case pid > 0:
 		if target := t.k.tasks[pid]; target != nil {
 			found = true
-			target.send(in)
+			target.Process.send(in)
 		}
 	case pid == 0:
 		found = t.k.signalGroup(t.pgid, in)
 	case pid == -1:
-		for _, target := range t.k.tasks {
-			if target != t && target != t.k.init {
+		for _, target := range t.k.procs {
+			if target != t.Process && target != t.k.init {
 				found = true
 				target.send(in)
 			}
@@ -200,20 +200,28 @@ func sysKill(t *Task, a args) (int64, unix.Errno) {
 	return 0, 0
 }
 
-func sysTkill(t *Task, a args) (int64, unix.Errno) { return t.tkill(a.int(0), a.int(0), a.int(1)) }
+func sysTkill(t *Task, a args) (int64, unix.Errno) { return t.tkill(-1, a.int(0), a.int(1)) }
 
-func sysTgkill(t *Task, a args) (int64, unix.Errno) { return t.tkill(a.int(0), a.int(1), a.int(2)) }
+func sysTgkill(t *Task, a args) (int64, unix.Errno) {
+	if a.int(0) <= 0 {
+		return 0, unix.EINVAL
+	}
+	return t.tkill(a.int(0), a.int(1), a.int(2))
+}
 
+// tkill sends a signal to a thread, of the process tgid if that is not -1.
 func (t *Task) tkill(tgid, tid, no int) (int64, unix.Errno) {
-	if tgid <= 0 || tid <= 0 || no != 0 && !validSignal(no) {
+	if tid <= 0 {
 		return 0, unix.EINVAL
 	}
 	target := t.k.tasks[tid]
-	if target == nil || tgid != tid {
+	switch {
+	case target == nil || tgid != -1 && tgid != target.pid:
 		return 0, unix.ESRCH
+	case no != 0 && !validSignal(no):
+		return 0, unix.EINVAL
 	}
-	target.send(t.userSignal(no, abi.SI_TKILL))
-	return 0, 0
+	return 0, target.send(t.userSignal(no, abi.SI_TKILL))
 }
 
 func sysRtSigqueueinfo(t *Task, a args) (int64, unix.Errno) {
@@ -232,8 +240,7 @@ func sysRtSigqueueinfo(t *Task, a args) (int64, unix.Errno) {
 		return 0, unix.EPERM // would pretend to come from the kernel
 	}
 	le.PutUint32(raw[abi.SI_OFF_SIGNO:], uint32(no))
-	target.send(sigInfo{no: no, raw: raw})
-	return 0, 0
+	return 0, target.Process.send(sigInfo{no: no, raw: raw})
 }
 
 // loadTimespec reads a relative time.

@@ -17,8 +17,11 @@ func (t *Task) clock(id int) (time.Duration, unix.Errno) {
 		return time.Duration(time.Now().UnixNano()) + 37*time.Second, 0
 	case unix.CLOCK_MONOTONIC, unix.CLOCK_MONOTONIC_RAW, unix.CLOCK_MONOTONIC_COARSE, unix.CLOCK_BOOTTIME:
 		return t.k.now(), 0
-	case unix.CLOCK_PROCESS_CPUTIME_ID, unix.CLOCK_THREAD_CPUTIME_ID:
+	case unix.CLOCK_THREAD_CPUTIME_ID:
 		return t.utime + t.stime + t.k.now() - t.kernelSince, 0
+	case unix.CLOCK_PROCESS_CPUTIME_ID:
+		u := t.used()
+		return u.utime + u.stime + t.k.now() - t.kernelSince, 0
 	}
 	return 0, unix.EINVAL
 }
@@ -148,31 +151,33 @@ func (it *itimer) left(now time.Duration) time.Duration {
 	return max(time.Microsecond, it.at-now)
 }
 
-// set arms t's ITIMER_REAL; a zero value disarms it.
-func (t *Task) setReal(value, interval time.Duration) {
-	it := &t.itimerReal
-	it.stop(t.k)
+// setReal arms p's ITIMER_REAL; a zero value disarms it.
+func (p *Process) setReal(value, interval time.Duration) {
+	it := &p.itimerReal
+	it.stop(p.k)
 	it.interval = interval
 	if value > 0 {
-		it.at = addDuration(t.k.now(), value)
-		it.timer = t.k.timers.Add(it.at, t.realExpired)
-		if t.k.idlers > 0 {
-			t.k.setAlarm()
+		it.at = addDuration(p.k.now(), value)
+		it.timer = p.k.timers.Add(it.at, p.realExpired)
+		if p.k.idlers > 0 {
+			p.k.setAlarm()
 		}
 	}
 }
 
-func (t *Task) realExpired() {
-	it := &t.itimerReal
+func (p *Process) stopTimers() { p.itimerReal.stop(p.k) }
+
+func (p *Process) realExpired() {
+	it := &p.itimerReal
 	it.timer = nil
 	if it.interval > 0 {
 		// Expiries that were missed are not made up for.
-		now := t.k.now()
+		now := p.k.now()
 		missed := max(0, now-it.at) / it.interval
 		it.at = addDuration(it.at+missed*it.interval, it.interval)
-		it.timer = t.k.timers.Add(it.at, t.realExpired)
+		it.timer = p.k.timers.Add(it.at, p.realExpired)
 	}
-	t.send(kernelSignal(int(unix.SIGALRM)))
+	p.send(kernelSignal(int(unix.SIGALRM)))
 }
 
 func sysAlarm(t *Task, a args) (int64, unix.Errno) {
@@ -252,7 +257,8 @@ func timeval(sec, usec uint64) (time.Duration, unix.Errno) {
 
 func sysTimes(t *Task, a args) (int64, unix.Errno) {
 	if p := a.addr(0); p != 0 {
-		if e := t.storeWords(p, ticks(t.utime), ticks(t.stime), ticks(t.cutime), ticks(t.cstime)); e != 0 {
+		u, c := t.used(), t.kids
+		if e := t.storeWords(p, ticks(u.utime), ticks(u.stime), ticks(c.utime), ticks(c.stime)); e != 0 {
 			return 0, e
 		}
 	}

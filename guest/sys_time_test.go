@@ -24,8 +24,8 @@ func TestIntervalTimerOfCenturies(t *testing.T) {
 	go func() { done <- k.timers.Run(k.now()) }()
 	select {
 	case n := <-done:
-		if n != 1 || task.pending != sigMask(unix.SIGALRM) {
-			t.Errorf("fired %d times, pending %#x", n, task.pending)
+		if n != 1 || task.shared.set != sigMask(unix.SIGALRM) {
+			t.Errorf("fired %d times, pending %#x", n, task.shared.set)
 		}
 	case <-time.After(20 * time.Second):
 		panic("the kernel runs one timer for ever")

@@ -3,20 +3,20 @@ package guest
 import (
 	"golang.org/x/sys/unix"
 
-	"goskas/arch"
 	"goskas/internal/abi"
 )
 
 // waitQuery says which children and which news of them a caller wants.
 type waitQuery struct {
-	match                      func(c *Task) bool
+	match                      func(c *Process) bool
+	flags                      uint32 // wNoThread, wAll, wClone
 	exited, stopped, continued bool
 	noHang, keep               bool
 }
 
 // childNews is what happened to a child.
 type childNews struct {
-	child  *Task
+	child  *Process
 	code   int32 // CLD_*
 	status int   // as wait4 puts it
 	detail int32 // as waitid puts it
@@ -26,18 +26,15 @@ type childNews struct {
 func (q *waitQuery) find(t *Task) (*childNews, unix.Errno) {
 	any := false
 	for _, c := range t.children {
-		if !q.match(c) {
+		if !q.match(c) || !q.mayWait(t, c) {
 			continue
 		}
 		any = true
 		switch {
-		case q.exited && c.state == taskZombie:
-			n := &childNews{child: c, code: abi.CLD_EXITED, status: c.status, detail: int32(c.status >> 8)}
-			if sig := c.status & 0x7f; sig != 0 {
-				n.code, n.detail = abi.CLD_KILLED, int32(sig)
-			}
-			return n, 0
-		case q.stopped && c.state == taskStopped && c.stopNews:
+		case q.exited && c.ended:
+			code, detail := c.endCode()
+			return &childNews{c, code, c.status, detail}, 0
+		case q.stopped && c.stopped && c.stopNews:
 			if !q.keep {
 				c.stopNews = false
 			}
@@ -55,6 +52,14 @@ func (q *waitQuery) find(t *Task) (*childNews, unix.Errno) {
 	return nil, 0
 }
 
+// mayWait says whether the options let t wait for c at all.
+func (q *waitQuery) mayWait(t *Task, c *Process) bool {
+	if q.flags&wNoThread != 0 && c.forker != t {
+		return false
+	}
+	return q.flags&wAll != 0 || (c.exitSig != int(unix.SIGCHLD)) == (q.flags&wClone != 0)
+}
+
 // waitFor is find, asleep until there is something. A nil result with errno 0
 // is the answer to WNOHANG; errBlocked and the restart codes are to be passed
 // on.
@@ -68,16 +73,16 @@ func (t *Task) waitFor(q *waitQuery) (*childNews, unix.Errno) {
 }
 
 // matchPid is the meaning of wait4's first argument.
-func (t *Task) matchPid(pid int) func(*Task) bool {
+func (t *Task) matchPid(pid int) func(*Process) bool {
 	switch {
 	case pid > 0:
-		return func(c *Task) bool { return c.pid == pid }
+		return func(c *Process) bool { return c.pid == pid }
 	case pid == 0:
-		return func(c *Task) bool { return c.pgid == t.pgid }
+		return func(c *Process) bool { return c.pgid == t.pgid }
 	case pid == -1:
-		return func(*Task) bool { return true }
+		return func(*Process) bool { return true }
 	}
-	return func(c *Task) bool { return c.pgid == -pid }
+	return func(c *Process) bool { return c.pgid == -pid }
 }
 
 // Wait options of Linux only (linux/wait.h).
@@ -97,6 +102,7 @@ func sysWait4(t *Task, a args) (int64, unix.Errno) {
 	}
 	n, e := t.waitFor(&waitQuery{
 		match:     t.matchPid(a.int(0)),
+		flags:     opts,
 		exited:    true,
 		stopped:   opts&unix.WUNTRACED != 0,
 		continued: opts&unix.WCONTINUED != 0,
@@ -106,8 +112,9 @@ func sysWait4(t *Task, a args) (int64, unix.Errno) {
 		return 0, e
 	}
 	pid := n.child.pid
-	usage := n.child.usage(false)
-	if n.child.state == taskZombie {
+	u := n.child.usedWithKids()
+	usage := u.bytes()
+	if n.child.ended {
 		n.child.bury()
 	}
 	if p := a.addr(1); p != 0 {
@@ -130,6 +137,7 @@ func sysWaitid(t *Task, a args) (int64, unix.Errno) {
 		return 0, unix.EINVAL
 	}
 	q := waitQuery{
+		flags:     opts,
 		exited:    opts&unix.WEXITED != 0,
 		stopped:   opts&unix.WSTOPPED != 0,
 		continued: opts&unix.WCONTINUED != 0,
@@ -144,7 +152,7 @@ func sysWaitid(t *Task, a args) (int64, unix.Errno) {
 	case idtype == unix.P_PGID && id == 0:
 		q.match = t.matchPid(0)
 	case idtype == unix.P_PGID && id > 0:
-		q.match = func(c *Task) bool { return c.pgid == id }
+		q.match = func(c *Process) bool { return c.pgid == id }
 	default:
 		return 0, unix.EINVAL
 	}
@@ -156,8 +164,9 @@ func sysWaitid(t *Task, a args) (int64, unix.Errno) {
 	var usage [rusageSize]byte
 	if n != nil {
 		info = sigInfo{no: int(unix.SIGCHLD), code: n.code, pid: n.child.pid, status: n.detail}
-		usage = n.child.usage(false)
-		if n.child.state == taskZombie && !q.keep {
+		u := n.child.usedWithKids()
+		usage = u.bytes()
+		if n.child.ended && !q.keep {
 			n.child.bury()
 		}
 	}
@@ -175,22 +184,20 @@ func sysWaitid(t *Task, a args) (int64, unix.Errno) {
 
 const rusageSize = 144
 
-// usage is the struct rusage of t, or of the children that it waited for.
-func (t *Task) usage(ofChildren bool) (b [rusageSize]byte) {
-	ut, st, rss, flt := t.utime, t.stime, t.maxRSS, t.minflt
-	vol, invol := t.nvcsw, t.nivcsw
-	if t.space != nil {
-		if _, now := t.space.pages(); now > rss {
-			rss = now
-		}
-	}
-	if ofChildren {
-		ut, st, rss, flt, vol, invol = t.cutime, t.cstime, t.cmaxRSS, t.cminflt, 0, 0
-	}
+// usedWithKids is what p and the children that it waited for have used: wait4
+// tells of both.
+func (p *Process) usedWithKids() usage {
+	u := p.used()
+	u.add(&p.kids)
+	return u
+}
+
+// bytes is the struct rusage.
+func (u *usage) bytes() (b [rusageSize]byte) {
 	for i, v := range [...]uint64{
-		uint64(ut / 1e9), uint64(ut % 1e9 / 1e3),
-		uint64(st / 1e9), uint64(st % 1e9 / 1e3),
-		rss >> 10, 0, 0, 0, flt, 0, 0, 0, 0, 0, 0, 0, vol, invol,
+		uint64(u.utime / 1e9), uint64(u.utime % 1e9 / 1e3),
+		uint64(u.stime / 1e9), uint64(u.stime % 1e9 / 1e3),
+		u.maxRSS >> 10, 0, 0, 0, u.minflt, 0, 0, 0, 0, 0, 0, 0, u.nvcsw, u.nivcsw,
 	} {
 		le.PutUint64(b[8*i:], v)
 	}
@@ -198,10 +205,18 @@ func (t *Task) usage(ofChildren bool) (b [rusageSize]byte) {
 }
 
 func sysGetrusage(t *Task, a args) (int64, unix.Errno) {
-	who := a.int(0)
-	if who != unix.RUSAGE_SELF && who != unix.RUSAGE_CHILDREN && who != unix.RUSAGE_THREAD {
+	var u usage
+	switch a.int(0) {
+	case unix.RUSAGE_SELF:
+		u = t.used()
+	case unix.RUSAGE_CHILDREN:
+		u = t.kids
+	case unix.RUSAGE_THREAD:
+		u = t.usage
+		u.maxRSS = t.used().maxRSS
+	default:
 		return 0, unix.EINVAL
 	}
-	b := t.usage(who == unix.RUSAGE_CHILDREN)
-	return 0, t.copyOut(arch.Addr(a[1]), b[:])
+	b := u.bytes()
+	return 0, t.copyOut(a.addr(1), b[:])
 }

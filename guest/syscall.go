@@ -121,6 +121,10 @@ func (k *Kernel) endCall(t *Task, v int64, e unix.Errno) {
 	t.call = call{}
 }
 
+// sysRestartSyscall has nothing to go on with: interrupted calls go on by
+// themselves.
+func sysRestartSyscall(*Task, args) (int64, unix.Errno) { return 0, unix.EINTR }
+
 func sysUnknown(t *Task, a args) (int64, unix.Errno) {
 	// Numbers come from the guest: the map must not grow with them.
 	t.k.stats.unknown[min(t.call.nr, maxCounted)]++

@@ -1,10 +1,9 @@
 package guest
 
 import (
+	"slices"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"goskas/arch"
 	"goskas/guest/vfs"
@@ -21,7 +20,7 @@ const (
 	taskRunning                   // on a vCPU
 	taskBlocked                   // waits inside a system call
 	taskStopped                   // by a stop signal, until SIGCONT or SIGKILL
-	taskZombie                    // over; its parent has not waited yet
+	taskZombie                    // over; a leader whose process is not buried yet
 	taskDead                      // gone from the task table
 )
 
@@ -37,48 +36,40 @@ type FS struct {
 // maxWaits is how many queues a task waits on without an allocation.
 const maxWaits = 4
 
-// Task is one process: this kernel has one thread of control per process.
+// Task is one thread of a process.
 type Task struct {
-	k      *Kernel
-	pid    int
-	pgid   int
-	sid    int
-	parent *Task // nil for process 1
-	// children are in order of birth, zombies included.
-	children []*Task
+	*Process
+	k   *Kernel
+	tid int
 
 	state taskState
 	next  *Task // run queue
 	yield bool  // goes to the tail after this system call
+	vcpu  int   // that ran it last
 
 	regs  arch.Regs
 	space *Space // nil once it is over
 	files *Files
 	fs    *FS
 
-	comm     string // at most 15 bytes
-	exe      string
-	cmdline  []string
-	dumpable bool
-	execd    bool // ran execve since fork: setpgid by the parent fails
+	comm string // at most 15 bytes
 
 	call   call
 	waits  []waitOn
 	waiter [maxWaits]wait.Waiter
 	wakeFn func() // made once, so that a wait allocates nothing
 	alarm  *timer.Timer
-	// childDone wakes wait4 and friends; vfork the parent that lent its memory;
-	// exitSig is what the parent is sent at the end.
-	childDone wait.Queue
-	vfork     *vforkWait
-	exitSig   int
-	clearTID  arch.Addr
-	futex     *futexWaiter
+	// vfork is the parent's thread that lent its memory.
+	vfork  *vforkWait
+	futex  *futexWaiter
+	robust arch.Addr // the list of mutexes to give up at the end, 0 for none
+	// clearTID is the word to clear, and wake, at the end.
+	clearTID arch.Addr
 
-	sig       *SigHand
-	fatal     int    // a signal that ends t before anything else happens
-	pending   uint64 // a bit per signal, bit 0 is signal 1
-	queued    []sigInfo
+	dying      bool // ends before anything else happens
+	stopWanted bool // takes part in a group stop before anything else happens
+
+	pending   sigQueue // signals for this thread alone
 	blocked   uint64
 	savedMask uint64 // to restore after sigsuspend, ppoll, pselect6
 	haveSaved bool
@@ -87,25 +78,16 @@ type Task struct {
 	altSize   uint64
 	altFlags  uint32
 	pdeathSig int
+	policy    schedPolicy
 	// trap is the last exception that brought a signal, with the address of the
 	// last such page fault (thread_struct's trap_nr, error_code and cr2).
 	trap arch.Fault
 
-	status     int  // as wait4 reports it, once a zombie
-	stopSig    int  // why it stopped
-	stopNews   bool // a stop that wait4(WUNTRACED) has not reported
-	contNews   bool // a continue that wait4(WCONTINUED) has not reported
-	itimerReal itimer
+	status int // what it ended with
 
-	rlimits [16]unix.Rlimit
-
-	started         time.Duration
-	kernelSince     time.Duration // when guest code was last left
-	utime, stime    time.Duration
-	cutime, cstime  time.Duration
-	minflt, cminflt uint64
-	nvcsw, nivcsw   uint64
-	maxRSS, cmaxRSS uint64
+	started     time.Duration
+	kernelSince time.Duration // when guest code was last left
+	usage
 
 	segment [1]segment // of the system call under way
 	trace   tracedCall
@@ -119,65 +101,24 @@ type waitOn struct {
 // infinity is RLIM_INFINITY.
 const infinity = ^uint64(0)
 
-// newTask makes a task with no memory, files or place; the caller fills it in
-// and starts it.
-func (k *Kernel) newTask() (*Task, unix.Errno) {
-	if len(k.tasks) >= k.maxTasks {
-		return nil, unix.EAGAIN
-	}
-	t := &Task{k: k, pid: k.freePid(), exitSig: int(unix.SIGCHLD), dumpable: true}
-	t.wakeFn = func() { k.wake(t) }
-	t.started = k.now()
-	t.altFlags = abi.SS_DISABLE
-	k.tasks[t.pid] = t
-	return t, 0
+// commOf is the name of a task that runs a program.
+func commOf(path string) string {
+	name := path[strings.LastIndexByte(path, '/')+1:]
+	return name[:min(len(name), 15)]
 }
 
-// freePid finds a number that neither a task nor a group or session uses.
-func (k *Kernel) freePid() int {
-	for {
-		k.lastPid++
-		if k.lastPid > maxPid {
-			k.lastPid = 2
-		}
-		if k.tasks[k.lastPid] == nil && !k.groupInUse(k.lastPid) {
-			return k.lastPid
-		}
-	}
-}
+func (t *Task) noAltStack() { t.altBase, t.altSize, t.altFlags = 0, 0, abi.SS_DISABLE }
 
-// maxPid is the largest process number, PID_MAX_DEFAULT less one.
-const maxPid = 32767
-
-func (k *Kernel) groupInUse(id int) bool {
-	for _, t := range k.tasks {
-		if t.pgid == id || t.sid == id {
-			return true
-		}
-	}
-	return false
-}
-
-func (t *Task) setComm(name string) {
-	if i := strings.LastIndexByte(name, '/'); i >= 0 {
-		name = name[i+1:]
-	}
-	if len(name) > 15 {
-		name = name[:15]
-	}
-	t.comm = name
-}
-
-// setImage makes sp t's memory: the point of no return of execve.
+// setImage makes sp the memory of t, the only thread left: the point of no
+// return of execve.
 func (t *Task) setImage(sp *Space, exe string, argv []string) {
+	t.leaveMemory()
 	t.dropSpace()
 	t.space = sp
 	t.exe = exe
 	t.cmdline = argv
-	t.setComm(exe)
 	t.execd = true
 	t.dumpable = true
-	t.clearTID = 0
 
 	if t.files.refs > 1 { // exec unshares the table
 		f := t.files.fork()
@@ -186,15 +127,29 @@ func (t *Task) setImage(sp *Space, exe string, argv []string) {
 	}
 	t.files.CloseExec()
 	t.sig = t.sig.forExec()
-	t.altBase, t.altSize, t.altFlags = 0, 0, abi.SS_DISABLE
+	t.noAltStack()
 	t.k.stats.Execs++
+}
+
+// leaveMemory tells the other users of t's memory that t is about to leave it:
+// mutexes that it holds are given up, and its word is cleared.
+func (t *Task) leaveMemory() {
+	t.walkRobustList()
+	a := t.clearTID
+	t.clearTID = 0
+	if a == 0 || t.space == nil || t.space.refs == 1 {
+		return
+	}
+	if t.storeU32(a, 0) == 0 {
+		t.k.futexWake(t, a, 1, false, ^uint32(0))
+	}
 }
 
 // dropSpace gives back t's memory and lets a vfork parent go on.
 func (t *Task) dropSpace() {
 	if t.space != nil {
-		if _, rss := t.space.pages(); rss > t.maxRSS {
-			t.maxRSS = rss
+		if _, rss := t.space.pages(); rss > t.gone.maxRSS {
+			t.gone.maxRSS = rss
 		}
 		// skas must not write the extended state into these registers
 		// when another task goes on with a shared space.
@@ -209,16 +164,26 @@ func (t *Task) dropSpace() {
 	}
 }
 
-// newLimits are the resource limits of process 1.
-func newLimits() (l [16]unix.Rlimit) {
-	for i := range l {
-		l[i] = unix.Rlimit{Cur: infinity, Max: infinity}
+// release gives back everything that t holds except for its number and status.
+func (t *Task) release() {
+	t.unwait()
+	t.leaveFutex()
+	if x, ok := t.call.data.(*pendingExec); ok {
+		x.space.unref()
 	}
-	l[unix.RLIMIT_STACK].Cur = 8 << 20
-	l[unix.RLIMIT_CORE].Cur = 0
-	l[unix.RLIMIT_NOFILE] = unix.Rlimit{Cur: 1024, Max: 4096}
-	l[unix.RLIMIT_NPROC] = unix.Rlimit{Cur: 4096, Max: 4096}
-	l[unix.RLIMIT_MEMLOCK] = unix.Rlimit{Cur: 8 << 20, Max: 8 << 20}
-	l[unix.RLIMIT_SIGPENDING] = unix.Rlimit{Cur: maxQueued, Max: maxQueued}
-	return l
+	t.call = call{}
+	t.dropSpace()
+	if t.files != nil {
+		t.files.unref()
+		t.files = nil
+	}
+	t.regs.X = nil
+}
+
+// bury removes t from the tables.
+func (t *Task) bury() {
+	t.state = taskDead
+	delete(t.k.tasks, t.tid)
+	t.gone.add(&t.usage)
+	t.threads = slices.DeleteFunc(t.threads, func(o *Task) bool { return o == t })
 }

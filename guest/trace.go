@@ -15,7 +15,7 @@ import (
 // say, as strace -f does.
 type tracer struct {
 	out    io.Writer
-	prefix bool  // there has been more than one process
+	prefix bool  // there has been more than one task
 	open   *Task // whose line has no end yet
 }
 
@@ -43,7 +43,7 @@ func (tr *tracer) write(t *Task, text string) int {
 		tr.open = nil
 	}
 	if tr.prefix {
-		text = fmt.Sprintf("[pid %5d] %s", t.pid, text)
+		text = fmt.Sprintf("[pid %5d] %s", t.tid, text)
 	}
 	_, _ = io.WriteString(tr.out, text)
 	return len(text)
@@ -123,10 +123,10 @@ func (k *Kernel) traceSignal(t *Task, in *sigInfo) {
 	}
 }
 
-// traceChild notes that there are several processes from now on.
+// traceChild notes that there are several tasks from now on.
 func (k *Kernel) traceChild(t, child *Task) {
 	if tr := k.tracer; tr != nil && !tr.prefix {
-		tr.line(t, fmt.Sprintf("strace: Process %d attached", child.pid))
+		tr.line(t, fmt.Sprintf("strace: Process %d attached", child.tid))
 		tr.prefix = true
 	}
 }

@@ -22,7 +22,7 @@ func (k *Kernel) vcpu(id int) error {
 	start := k.now()
 	defer func() { k.stats.vcpuTime += k.now() - start }()
 	for {
-		t := k.nextTask()
+		t := k.nextTask(id)
 		if t == nil {
 			return nil
 		}
@@ -134,11 +134,10 @@ func (k *Kernel) runFailed(t *Task, err error) {
 	k.stats.StubDeaths++
 	k.log.Warn("stub died", "pid", t.pid, "comm", t.comm, "err", err)
 	for _, other := range k.tasks {
-		if other.space == t.space && other != t {
+		if other.space == t.space {
 			other.kill(unix.SIGSEGV)
 		}
 	}
-	t.kill(unix.SIGSEGV)
 }
 
 // forceFault sends the signal of an exception to the task that caused it. The

@@ -112,6 +112,16 @@ func (t *Table) StoreUint32(a arch.Addr, v uint32) error {
 	return err
 }
 
+// CompareAndSwapUint32 replaces the word at a, a multiple of 4, if it is old,
+// while guest code on other CPUs may change it. With old and new the same it
+// only says whether the word could be written and is old.
+func (t *Table) CompareAndSwapUint32(a arch.Addr, old, new uint32) (swapped bool, err error) {
+	if _, err := t.page(a, arch.Write); err != nil {
+		return false, err
+	}
+	return t.mem.CompareAndSwap(t.Lookup(a).PFN(), a.PageOffset(), old, new), nil
+}
+
 // StoreUint64 is StoreUint32 for 64 bits.
 func (t *Table) StoreUint64(a arch.Addr, v uint64) error {
 	var b [8]byte
