@@ -1,5 +1,5 @@
-// Package guest is a small UNIX kernel over skas: processes, signals, files
-// and virtual memory for unmodified Linux programs, about as readable as xv6.
+// Package guest is a small UNIX kernel over skas: processes and threads,
+// signals, files and virtual memory for unmodified Linux programs, about as readable as xv6.
 // Syscalls lists what there is.
 //
 // One turn through it. A vCPU goroutine (vcpu.go) takes a task from the head
@@ -17,6 +17,14 @@
 // Task.call. An interrupted call ends with EINTR or is called again, as
 // sigaction says.
 //
+// A Task is a thread; what it has in common with the other threads of its
+// process is in the Process that it embeds. All threads of an address space, and
+// processes that share one, take turns at its one stub: the scheduler does not
+// run two of them at a time, so --cpus N helps several processes. Who ends a
+// process, or stops it, marks its threads; each ends or stops itself when it
+// next comes by (*Kernel).deliverSignals. The last to end makes the process a
+// zombie, the last to stop tells the parent.
+//
 // There is one lock, Kernel.mu. It guards everything here and in guest/vfs and
 // is released only while guest code runs in a stub and while a vCPU is idle.
 // In skas terms it comes before an MM's turnstile.
@@ -25,6 +33,6 @@
 // mm.Table copies alone (uaccess.go), counts are clamped before use, and a
 // guest mistake is an errno or a signal, never a Go panic.
 //
-// What is missing on purpose: threads (CLONE_THREAD), sockets, swap, users
-// other than root, and job control beyond stop and continue.
+// What is missing on purpose: sockets, swap, users other than root, and futexes
+// with priority inheritance.
 package guest

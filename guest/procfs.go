@@ -225,7 +225,7 @@ func (t *Task) procStat() string {
 		0, 0, 0, 0, 0, /* startcode, endcode, startstack, kstkesp, kstkeip */
 		pending, t.blocked, t.handled(abi.SIG_IGN), t.handled(2),
 		0, 0, 0, /* wchan, nswap, cnswap */
-		t.exitSig, t.vcpu, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, t.Process.status,
+		t.exitSig, t.vcpu, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, t.status,
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d (%s) %c", t.tid, t.comm, t.state.procLetter())

@@ -12,7 +12,7 @@ import (
 func (k *Kernel) deliverSignals(t *Task) {
 	for {
 		if t.dying {
-			k.exitThread(t, t.Process.status)
+			k.exitThread(t, t.status)
 			return
 		}
 		if t.stopWanted {

@@ -24,7 +24,7 @@ func sysExitGroup(t *Task, a args) (int64, unix.Errno) {
 // exit ends t, and with it its process, with a wait status.
 func (k *Kernel) exit(t *Task, status int) {
 	t.end(status)
-	k.exitThread(t, t.Process.status)
+	k.exitThread(t, t.status)
 }
 
 // end has every thread of p end as soon as it comes to it. The first status
@@ -61,7 +61,7 @@ func (k *Kernel) exitThread(t *Task, status int) {
 	t.kernelSince = k.now()
 	t.leaveChildren()
 	t.release()
-	t.state, t.status = taskZombie, status
+	t.state = taskZombie
 	t.pending.clear(k)
 	t.stopWanted = false
 	p.live--
@@ -69,6 +69,9 @@ func (k *Kernel) exitThread(t *Task, status int) {
 		t.bury()
 	}
 	if p.live == 0 {
+		if !p.ending {
+			p.status = status // of the last, as Linux has it since 6.0
+		}
 		p.finish()
 		return
 	}
@@ -124,9 +127,6 @@ func (t *Task) leaveChildren() {
 func (p *Process) finish() {
 	k := p.k
 	p.ended = true
-	if !p.ending {
-		p.status = p.leader.status
-	}
 	p.stopped = false
 	p.stopTimers()
 	p.shared.clear(k)

@@ -83,8 +83,6 @@ type Task struct {
 	// last such page fault (thread_struct's trap_nr, error_code and cr2).
 	trap arch.Fault
 
-	status int // what it ended with
-
 	started     time.Duration
 	kernelSince time.Duration // when guest code was last left
 	usage

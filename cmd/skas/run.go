@@ -29,7 +29,7 @@ func newRun() *cobra.Command {
 PROGRAM is a Linux executable, static or dynamic, or a script, below the guest's
 root, which is a host directory that the guest can read but not change. /tmp is a
 private, writable tree in memory. A name without a slash is looked up in the
-guest's PATH. Programs that start threads do not run; see 'skas syscalls'.
+guest's PATH. 'skas syscalls' lists what system calls there are.
 
 Exit status: the program's own; 128 plus the signal that killed it; 126 if it
 cannot be run, 127 if it is not there, 2 for a mistake on the command line, and
