@@ -339,11 +339,18 @@ static void crash(void)
 	pause();
 }
 
+static void *outlives(void *arg)
+{
+	usleep(50000);
+	syscall(SYS_exit, 8); // the status of the last thread is the process's
+	return arg;
+}
+
 static void lastThread(void)
 {
 	pthread_t t;
-	pthread_create(&t, NULL, count, NULL);
-	syscall(SYS_exit, 7); // the status of the last thread is the process's
+	pthread_create(&t, NULL, outlives, NULL);
+	syscall(SYS_exit, 7);
 }
 
 int main(int argc, char **argv)
