@@ -39,6 +39,7 @@ type Case struct {
 	Note string
 
 	hz      int           // 0: no ticks
+	memory  int64         // of the guests, bytes; 0: stageMemory
 	work    time.Duration // CPU time that one run may take beyond the usual
 	events  int           // how many the offender may have; 0: defaultEvents
 	emit    func(c *code)

@@ -1,11 +1,13 @@
 package containment
 
 import (
+	"bytes"
 	"encoding/binary"
 
 	"goskas/arch"
 	"goskas/arch/amd64"
 	"goskas/arch/amd64/asm"
+	"goskas/physmem"
 	"goskas/skas"
 
 	"golang.org/x/sys/unix"
@@ -194,27 +196,72 @@ func timeCases() []Case {
 			Note:  "the kernel writes before any check in the stub can run: that is why the sealed stub has no rt_sigreturn.",
 			needs: []string{siteSigreturn, siteMmap},
 			prepare: func(s *stage, o *offender) {
-				var r arch.Regs
-				s.arch.Start(&r, s.proto.sites[siteMmap], frameTop)
-				*amd64.Flags(&r) |= amd64.TrapFlag
 				frame := s.victim.secretFrame()
-				for reg, v := range map[asm.Reg]uint64{
-					asm.RAX: unix.SYS_MMAP, asm.RDI: uint64(holeAt), asm.RSI: arch.PageSize, asm.RDX: protRW,
-					asm.R10: uint64(s.proto.flags), asm.R9: uint64(frame) * arch.PageSize,
-				} {
-					*amd64.Register(&r, reg) = v
-				}
-				o.craftRegs(&r, 0, holeAt, arch.PageSize)
+				o.craftMap(holeAt, arch.PageSize, frame, holeAt, amd64.TrapFlag)
 			},
-			emit: func(c *code) {
-				c.obtain()
-				c.attempt()
-				c.Mov(8, asm.RBX, num(resultAt))
-				c.Mov(4, asm.RAX, asm.Ptr(asm.RBX, 0))
-				c.Mov(8, asm.RBX, asm.Ptr(asm.RBX, 8))
-				c.Mov(8, asm.Ptr(asm.RBX, offUContextR8), asm.RAX)
-				c.sigreturn()
+			emit: forgedFrame,
+		},
+		{
+			Name: "forged-frame-tick", Promise: "P1", Want: Want{Breached, Breached, Killed, Killed}, hz: 1000, memory: longMemory,
+			About: "the same without the trap flag: it maps so much that a tick comes before the call is done",
+			Note:  "as above.",
+			needs: []string{siteSigreturn, siteMmap},
+			prepare: func(s *stage, o *offender) {
+				o.craftMap(longAt, longMemory, 0, longAt+arch.Addr(s.victim.secretFrame())*arch.PageSize, 0)
 			},
+			emit: forgedFrame,
+			play: playUntilSecretChanges,
 		},
 	}
+}
+
+// longMemory takes the host longer to map than a tick of 1000 Hz lasts; longAt is
+// where there is room for it.
+const (
+	longMemory = 64 << 20
+	longAt     = arch.Addr(1 << 32)
+	longTries  = 10
+)
+
+// playUntilSecretChanges uses up some stubs: a tick may come too early.
+func playUntilSecretChanges(c *Case, s *stage, o *offender) error {
+	secret := s.victim.secretFrame()
+	was := bytes.Clone(s.mem.Bytes(secret))
+	for try := 1; ; try++ {
+		err := o.run(c, s.vcpu)
+		if err != nil || try == longTries || !bytes.Equal(was, s.mem.Bytes(secret)) {
+			return err
+		}
+		if o, err = s.newOffender(c); err != nil {
+			return err
+		}
+	}
+}
+
+// craftMap builds a signal frame that goes on in the stub's mmap, with a mapping
+// of some frames for writing.
+func (o *offender) craftMap(at arch.Addr, length int64, first physmem.PFN, stack arch.Addr, flags uint64) {
+	s := o.s
+	var r arch.Regs
+	s.arch.Start(&r, s.proto.sites[siteMmap], frameTop)
+	*amd64.Flags(&r) |= flags
+	for reg, v := range map[asm.Reg]uint64{
+		asm.RAX: unix.SYS_MMAP, asm.RDI: uint64(at), asm.RSI: uint64(length), asm.RDX: protRW,
+		asm.R10: uint64(s.proto.flags | unix.MAP_POPULATE), asm.R9: uint64(first) * arch.PageSize,
+	} {
+		*amd64.Register(&r, reg) = v
+	}
+	o.craftRegs(&r, 0, stack, arch.PageSize)
+}
+
+// forgedFrame goes where a crafted frame says, with the descriptor of guest
+// memory in r8.
+func forgedFrame(c *code) {
+	c.obtain()
+	c.attempt()
+	c.Mov(8, asm.RBX, num(resultAt))
+	c.Mov(4, asm.RAX, asm.Ptr(asm.RBX, 0))
+	c.Mov(8, asm.RBX, asm.Ptr(asm.RBX, 8))
+	c.Mov(8, asm.Ptr(asm.RBX, offUContextR8), asm.RAX)
+	c.sigreturn()
 }

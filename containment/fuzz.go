@@ -56,7 +56,7 @@ func Fuzz(o FuzzOptions) (r FuzzReport, err error) {
 	go func() { // its thread becomes a vCPU
 		defer close(done)
 		var s *stage
-		if s, err = newStage(o.Guard, o.Stall, fuzzHZ); err != nil {
+		if s, err = newStage(setting{guard: o.Guard, stall: o.Stall, hz: fuzzHZ}); err != nil {
 			return
 		}
 		err = s.fuzz(o, &r)

@@ -16,6 +16,8 @@ import (
 type protocol struct {
 	layout arch.StubLayout
 	sites  map[string]arch.Addr // the stub's system call instructions
+	// code are the labels of the stub's code, offsets.
+	code map[string]arch.Addr
 	// missing says of a site why there is none.
 	missing map[string]string
 	// word and signal are the handshake word and the reported signal.
@@ -60,7 +62,7 @@ var postedSites = map[string]string{
 func postedProtocol(in skas.Inspection) (*protocol, error) {
 	l, stub := in.Layout, in.Stub
 	p := &protocol{
-		layout: l, sites: make(map[string]arch.Addr), fd: -1, flags: unix.MAP_SHARED | unix.MAP_FIXED,
+		layout: l, code: labels(stub), sites: make(map[string]arch.Addr), fd: -1, flags: unix.MAP_SHARED | unix.MAP_FIXED,
 		word: l.Data + stubabi.OffFutex, signal: l.Data + stubabi.OffSignal,
 		missing: map[string]string{siteCheck: "nothing is checked behind the call"},
 		stack:   l.Data + arch.PageSize, stackSize: int64(l.DataPages-1) * arch.PageSize,
@@ -72,11 +74,7 @@ func postedProtocol(in skas.Inspection) (*protocol, error) {
 		}
 		p.sites[site] = l.Code + arch.Addr(off)
 	}
-	for _, label := range stub.Labels {
-		if label.Name == "woken" {
-			p.sites[sitePosted] = l.Code + arch.Addr(label.Offset)
-		}
-	}
+	p.sites[sitePosted] = l.Code + p.code["woken"]
 	return p, nil
 }
 
@@ -110,7 +108,7 @@ var sealedSites = map[string]string{
 func sealedProtocol(in skas.Inspection) (*protocol, error) {
 	l := in.Layout
 	p := &protocol{
-		layout: l, sites: make(map[string]arch.Addr), fd: stubabi.SealedMemFD, flags: stubabi.SealedMapFlags, sealed: true,
+		layout: l, code: labels(in.Stub), sites: make(map[string]arch.Addr), fd: stubabi.SealedMemFD, flags: stubabi.SealedMapFlags, sealed: true,
 		word: l.Data + stubabi.OffSealedFutex, signal: l.Data + stubabi.OffSealedSignal,
 		kind: l.Data + stubabi.OffSealedReport, frame: in.Stub.Sealed.MContext,
 		stack: l.Stack, stackSize: int64(l.StackPages) * arch.PageSize,
@@ -141,4 +139,12 @@ func newProtocol(a arch.Arch, g guard.Guard) (*protocol, error) {
 		return sealedProtocol(in)
 	}
 	return postedProtocol(in)
+}
+
+func labels(s *arch.Stub) map[string]arch.Addr {
+	m := make(map[string]arch.Addr)
+	for _, l := range s.Labels {
+		m[l.Name] = arch.Addr(l.Offset)
+	}
+	return m
 }

@@ -89,7 +89,7 @@ func (c *Case) Run(g guard.Guard, o Options) Result {
 }
 
 func (c *Case) runOn(g guard.Guard, opt Options, r *Result) (err error) {
-	s, err := newStage(g, opt.Stall, c.hz)
+	s, err := newStage(setting{guard: g, stall: opt.Stall, hz: c.hz, memory: c.memory})
 	if err != nil {
 		return err
 	}
@@ -99,6 +99,11 @@ func (c *Case) runOn(g guard.Guard, opt Options, r *Result) (err error) {
 			err = cerr
 		}
 	}()
+	return c.on(s, r)
+}
+
+// on runs the case on a stage that has been set.
+func (c *Case) on(s *stage, r *Result) error {
 	for _, site := range c.needs {
 		if why, missing := s.proto.missing[site]; missing {
 			r.Verdict, r.Why = Skipped, why

@@ -1,6 +1,8 @@
 package containment
 
 import (
+	"bytes"
+	"cmp"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
@@ -25,7 +27,7 @@ import (
 // its vCPU.
 type stage struct {
 	mem   *physmem.Memory
-	arch  *amd64.Arch
+	arch  arch.Arch
 	mon   *skas.Monitor
 	vcpu  *skas.VCPU
 	proto *protocol
@@ -56,6 +58,15 @@ func (s *stage) trace(format string, args ...any) {
 	}
 }
 
+// setting is what a stage is made of.
+type setting struct {
+	guard  guard.Guard
+	stall  skas.Stall
+	hz     int
+	memory int64     // of the guests, bytes; 0: stageMemory
+	arch   arch.Arch // nil: amd64's
+}
+
 const (
 	stageMemory = 2 << 20
 	poolFrames  = 48
@@ -63,8 +74,8 @@ const (
 )
 
 // newStage makes the world up to the offender.
-func newStage(g guard.Guard, stall skas.Stall, hz int) (*stage, error) {
-	s, err := newWorld(g, stall, hz)
+func newStage(set setting) (*stage, error) {
+	s, err := newWorld(set)
 	if err != nil {
 		return nil, err
 	}
@@ -75,12 +86,15 @@ func newStage(g guard.Guard, stall skas.Stall, hz int) (*stage, error) {
 }
 
 // newWorld makes a stage without anybody on it.
-func newWorld(g guard.Guard, stall skas.Stall, hz int) (s *stage, err error) {
-	s = &stage{arch: amd64.New(), secrets: make(map[uint64]string), exempt: make(map[physmem.PFN]bool)}
-	if s.mem, err = physmem.New(stageMemory); err != nil {
+func newWorld(set setting) (s *stage, err error) {
+	s = &stage{arch: set.arch, secrets: make(map[uint64]string), exempt: make(map[physmem.PFN]bool)}
+	if s.arch == nil {
+		s.arch = amd64.New()
+	}
+	if s.mem, err = physmem.New(cmp.Or(set.memory, stageMemory)); err != nil {
 		return nil, err
 	}
-	s.mon, err = skas.New(skas.Config{Memory: s.mem, Arch: s.arch, HZ: hz, Guard: g, Stall: stall,
+	s.mon, err = skas.New(skas.Config{Memory: s.mem, Arch: s.arch, HZ: set.hz, Guard: set.guard, Stall: set.stall,
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
 	if err != nil {
 		return nil, errors.Join(err, s.mem.Close())
@@ -95,7 +109,7 @@ func newWorld(g guard.Guard, stall skas.Stall, hz int) (s *stage, err error) {
 		return s, err
 	}
 	s.codeFrames = s.inUse()
-	if s.proto, err = newProtocol(s.arch, g); err != nil {
+	if s.proto, err = newProtocol(s.arch, set.guard); err != nil {
 		return s, err
 	}
 	return s, nil
@@ -193,15 +207,17 @@ func (s *stage) hear() {
 			continue
 		}
 		was := s.noted[pfn*physmem.PageSize:][:physmem.PageSize]
+		is := s.mem.Bytes(pfn)
+		if bytes.Equal(is, was) {
+			continue
+		}
 		changed := 0
-		for i, b := range s.mem.Bytes(pfn) {
+		for i, b := range is {
 			if b != was[i] {
 				changed++
 			}
 		}
-		if changed > 0 {
-			s.breach("%d bytes of %s changed", changed, s.owner(pfn))
-		}
+		s.breach("%d bytes of %s changed", changed, s.owner(pfn))
 	}
 	for _, o := range s.offenders {
 		for _, pfn := range o.frames {

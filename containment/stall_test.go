@@ -18,12 +18,12 @@ import (
 )
 
 // onStage runs f where a vCPU may be made.
-func onStage(t *testing.T, g guard.Guard, stall skas.Stall, hz int, build func(guard.Guard, skas.Stall, int) (*stage, error), f func(s *stage)) {
+func onStage(t *testing.T, set setting, build func(setting) (*stage, error), f func(s *stage)) {
 	t.Helper()
-	testkit.Need(t, g.Needs...)
+	testkit.Need(t, set.guard.Needs...)
 	done := make(chan error)
 	go func() {
-		s, err := build(g, stall, hz)
+		s, err := build(set)
 		if err == nil {
 			f(s)
 			err = s.close()
@@ -44,7 +44,7 @@ func TestKernelBlockedTickDies(t *testing.T) {
 		c := find(t, name)
 		for _, stall := range []skas.Stall{skas.StallCPU, skas.StallTick, skas.StallWatchdog} {
 			t.Run(name+"/"+stall.String(), func(t *testing.T) {
-				onStage(t, guard.Validate, stall, hz, newStage, func(s *stage) {
+				onStage(t, setting{guard: guard.Validate, stall: stall, hz: hz}, newStage, func(s *stage) {
 					if err := s.plant(); err != nil {
 						t.Error(err)
 						return
@@ -117,7 +117,7 @@ func TestKernelBusyHostKillsNoInnocent(t *testing.T) {
 	for _, g := range []guard.Guard{guard.Validate, guard.Sealed} {
 		for _, stall := range []skas.Stall{skas.StallCPU, skas.StallTick} {
 			t.Run(fmt.Sprintf("%v/%v", g, stall), func(t *testing.T) {
-				onStage(t, g, stall, 100, newWorld, func(s *stage) {
+				onStage(t, setting{guard: g, stall: stall, hz: 100}, newWorld, func(s *stage) {
 					err := s.compute(2*time.Second, 1500*time.Millisecond)
 					if died := err != nil; died != (stall == skas.StallTick) {
 						t.Errorf("the innocent's end: %v", err)
