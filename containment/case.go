@@ -100,7 +100,7 @@ const (
 // Cases lists the suite.
 func Cases() []Case {
 	var all []Case
-	for _, group := range [][]Case{mapCases(), reportCases(), checkCases(), timeCases(), callCases(), stateCases()} {
+	for _, group := range [][]Case{mapCases(), reportCases(), checkCases(), trapCases(), timeCases(), callCases(), stateCases()} {
 		all = append(all, group...)
 	}
 	return all

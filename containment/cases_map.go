@@ -66,7 +66,7 @@ func mapCases() []Case {
 			About: "maps two pages at a page of its own, the second being another process's frame",
 			needs: []string{siteMmap},
 			emit: func(c *code) {
-				own := c.o.neighbour()
+				own := c.o.neighbour(readAt)
 				c.obtain()
 				c.attempt()
 				c.mmap(holeAt, 2*arch.PageSize, protR, uint64(own))
@@ -307,22 +307,21 @@ func (v *victim) registersIn() arch.Addr {
 	panic("BUG: the innocent's registers are not in its stub's pages")
 }
 
-// neighbour gives the offender a frame at readAt whose next one is the
-// innocent's, with a secret.
-func (o *offender) neighbour() physmem.PFN {
+// neighbour gives the offender a frame to read whose next one is the innocent's,
+// with a secret.
+func (o *offender) neighbour(at arch.Addr) physmem.PFN {
 	s := o.s
 	pfn, err := s.mem.AllocContig(2)
 	if err == nil {
-		err = o.mm.Table().Map(readAt, pfn, arch.Read)
+		err = o.mm.Table().Map(at, pfn, arch.Read)
 	}
 	if err == nil {
-		err = s.victim.mm.Table().Map(goneAt, pfn+1, arch.Read)
+		err = s.victim.take(pfn+1, arch.Read)
 	}
 	if err != nil {
 		panic("BUG: " + err.Error())
 	}
 	s.fill(pfn+1, s.secret("another process's frame, behind one of its own"))
-	s.victim.frames = append(s.victim.frames, pfn+1)
 	s.note(pfn)
 	s.note(pfn + 1)
 	return pfn

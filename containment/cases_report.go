@@ -149,8 +149,7 @@ func reportCases() []Case {
 }
 
 func prepareGone(s *stage, o *offender) {
-	var err error
-	if o.gone, err = o.grant(goneAt, arch.Read|arch.Write); err != nil {
+	if _, err := o.grant(goneAt, arch.Read|arch.Write); err != nil {
 		panic("BUG: " + err.Error())
 	}
 }
@@ -183,15 +182,21 @@ func revokeTwice(s *stage, o *offender, ev *skas.Event) {
 
 // revokeForced has the monitor prove that the mapping is gone.
 func revokeForced(s *stage, o *offender, ev *skas.Event) {
-	o.calls++
-	if o.calls == 2 {
-		o.mm.Table().Unmap(goneAt, goneAt+arch.PageSize)
-		err := o.mm.Revoke()
-		if err == nil && s.mem.Refs(o.gone) == 0 {
-			if err := o.give(o.gone); err != nil {
-				panic("BUG: " + err.Error())
-			}
-		}
-		s.trace("revoked: %v", err)
+	if o.calls++; o.calls == 2 {
+		o.takeForced(goneAt)
 	}
+}
+
+// takeForced takes a page away, with a proof if the monitor gets one, and then
+// gives the frame to the innocent.
+func (o *offender) takeForced(at arch.Addr) {
+	pfn := o.mm.Table().Lookup(at).PFN()
+	o.mm.Table().Unmap(at, at+arch.PageSize)
+	err := o.mm.Revoke()
+	if err == nil && o.s.mem.Refs(pfn) == 0 {
+		if err := o.give(pfn); err != nil {
+			panic("BUG: " + err.Error())
+		}
+	}
+	o.s.trace("revoked: %v", err)
 }

@@ -27,8 +27,7 @@ type offender struct {
 	labels map[string]arch.Addr
 	pidfd  int
 	more   arch.Addr
-	gone   physmem.PFN // the frame at goneAt, if there is one
-	calls  int         // of its own kind, as the case counts them
+	calls  int // of its own kind, as the case counts them
 
 	elsewhere bool // its stub runs on another CPU than its vCPU, if there is one
 	attempted bool
@@ -156,11 +155,9 @@ func (o *offender) give(pfn physmem.PFN) error {
 	}
 	o.frames = slices.DeleteFunc(o.frames, func(p physmem.PFN) bool { return p == pfn })
 	delete(s.exempt, pfn)
-	v := s.victim
 	s.fill(pfn, s.secret("a frame that was taken from it and given to another"))
 	s.note(pfn)
-	v.frames = append(v.frames, pfn)
-	return v.mm.Table().Map(goneAt, pfn, arch.Read|arch.Write)
+	return s.victim.take(pfn, arch.Read|arch.Write)
 }
 
 // reg is one of its registers.

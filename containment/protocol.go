@@ -27,6 +27,11 @@ type protocol struct {
 	// place.
 	sealed      bool
 	kind, frame arch.Addr
+	// stubSP is the sealed stub's stack pointer: where the frame of a signal
+	// that stopped guest code lies. nested is where it may be when a signal
+	// stops stub code.
+	stubSP arch.Addr
+	nested []arch.Addr
 	// fd is the descriptor of guest memory; -1 if it has to be received.
 	fd int64
 	// flags are those of the stub's mmap.
@@ -105,6 +110,9 @@ var sealedSites = map[string]string{
 	siteSigreturn: "site-wake", siteCheck: "site-mmap",
 }
 
+// belowFresh is how far below the frame the stub has what it returns with.
+const belowFresh = 64
+
 func sealedProtocol(in skas.Inspection) (*protocol, error) {
 	l := in.Layout
 	p := &protocol{
@@ -118,6 +126,13 @@ func sealedProtocol(in skas.Inspection) (*protocol, error) {
 			sitePages:   "the sealed stub's pages are not guest memory",
 			sitePosted:  "the sealed stub reports no such thing",
 		},
+	}
+	p.stubSP = in.Stub.Sealed.Return + belowFresh
+	for _, l := range in.Stub.Labels {
+		var at arch.Addr
+		if n, _ := fmt.Sscanf(l.Name, "nested-%x", &at); n == 1 {
+			p.nested = append(p.nested, at)
+		}
 	}
 	for site, label := range sealedSites {
 		off, ok := in.Stub.Label(label)

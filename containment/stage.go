@@ -28,6 +28,7 @@ import (
 type stage struct {
 	mem   *physmem.Memory
 	arch  arch.Arch
+	guard guard.Guard
 	mon   *skas.Monitor
 	vcpu  *skas.VCPU
 	proto *protocol
@@ -87,7 +88,7 @@ func newStage(set setting) (*stage, error) {
 
 // newWorld makes a stage without anybody on it.
 func newWorld(set setting) (s *stage, err error) {
-	s = &stage{arch: set.arch, secrets: make(map[uint64]string), exempt: make(map[physmem.PFN]bool)}
+	s = &stage{arch: set.arch, guard: set.guard, secrets: make(map[uint64]string), exempt: make(map[physmem.PFN]bool)}
 	if s.arch == nil {
 		s.arch = amd64.New()
 	}
@@ -309,13 +310,14 @@ type victim struct {
 	regs   arch.Regs
 	stub   []physmem.PFN // its stub's frames, if they are guest memory
 	frames []physmem.PFN
+	more   arch.Addr // where it gets what was others'
 	inReg  uint64
 	inMem  uint64
 	count  uint64
 }
 
 func (s *stage) newVictim() (*victim, error) {
-	v := &victim{s: s, inReg: s.secret("another process's registers"), inMem: s.secret("another process's frame")}
+	v := &victim{s: s, more: goneAt, inReg: s.secret("another process's registers"), inMem: s.secret("another process's frame")}
 	a := asm.New(uint64(textAt))
 	a.Mov(8, asm.R13, asm.Imm(int64(v.inReg)))
 	a.Mov(8, asm.RBX, num(dataAt))
@@ -354,7 +356,15 @@ func (s *stage) newVictim() (*victim, error) {
 		v.frames = append(v.frames, pfn)
 	}
 	s.arch.Start(&v.regs, textAt, stackTop)
+	s.vcpu.StartSlice()
 	return v, v.goOn(2)
+}
+
+// take maps a frame that is its own from now on.
+func (v *victim) take(pfn physmem.PFN, acc arch.Access) error {
+	v.frames = append(v.frames, pfn)
+	v.more += arch.PageSize
+	return v.mm.Table().Map(v.more-arch.PageSize, pfn, acc)
 }
 
 // secretFrame is the one with the secret.

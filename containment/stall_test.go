@@ -1,6 +1,7 @@
 package containment
 
 import (
+	"errors"
 	"fmt"
 	"os/exec"
 	"runtime"
@@ -21,18 +22,23 @@ import (
 func onStage(t *testing.T, set setting, build func(setting) (*stage, error), f func(s *stage)) {
 	t.Helper()
 	testkit.Need(t, set.guard.Needs...)
+	err := staged(set, build, func(s *stage) error { f(s); return nil })
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// staged is onStage with an error.
+func staged(set setting, build func(setting) (*stage, error), f func(s *stage) error) error {
 	done := make(chan error)
 	go func() {
 		s, err := build(set)
 		if err == nil {
-			f(s)
-			err = s.close()
+			err = errors.Join(f(s), s.close())
 		}
 		done <- err
 	}()
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
+	return <-done
 }
 
 // A stub that has blocked SIGALRM by a crafted rt_sigreturn dies within two

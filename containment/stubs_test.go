@@ -29,20 +29,23 @@ func (a otherStub) Sealed(l arch.StubLayout) (*arch.Stub, error) {
 	return s, err
 }
 
-// runWith runs a case under guard sealed with another stub; edit may change what
-// the programs know of it.
-func (c *Case) runWith(t *testing.T, a arch.Arch, edit func(p *protocol)) Result {
+// runWith runs a case under guard sealed with a stub and a policy of the caller's;
+// edit may change what the programs know of the stub.
+func (c *Case) runWith(t *testing.T, set setting, edit func(p *protocol)) Result {
 	t.Helper()
 	r := Result{Case: c.Name, Guard: guard.Sealed.String(), Want: c.Want.Sealed}
-	onStage(t, setting{guard: guard.Sealed, hz: c.hz, memory: c.memory, arch: a}, newStage, func(s *stage) {
+	set.guard, set.hz, set.memory = guard.Sealed, c.hz, c.memory
+	testkit.Need(t, guard.Sealed.Needs...)
+	err := staged(set, newStage, func(s *stage) error {
 		s.tracing = testLog{t}
 		if edit != nil {
 			edit(s.proto)
 		}
-		if err := c.on(s, &r); err != nil {
-			r.Err = err.Error()
-		}
+		return c.on(s, &r)
 	})
+	if err != nil {
+		r.Err = err.Error()
+	}
 	t.Logf("%s: %s", r.Verdict, r.Why)
 	return r
 }
@@ -110,7 +113,7 @@ func TestKernelForgedFrameNeedsSigreturn(t *testing.T) {
 	} {
 		for _, name := range []string{"forged-frame", "forged-frame-tick"} {
 			t.Run(x.stub+"/"+name, func(t *testing.T) {
-				if r := find(t, name).runWith(t, x.arch, x.edit); r.Err != "" || r.Verdict != x.want {
+				if r := find(t, name).runWith(t, setting{arch: x.arch}, x.edit); r.Err != "" || r.Verdict != x.want {
 					t.Errorf("%s, not %s: %s%s", r.Verdict, x.want, r.Why, r.Err)
 				}
 			})
