@@ -38,15 +38,15 @@ func newBareKernel(t testing.TB, memory int64) (*Kernel, *timer.Fake) {
 	clock := new(timer.Fake)
 	clock.Advance(1e9)
 	k.clock = clock
-	k.ns = vfs.NewNamespace(vfs.NewTmp(1, memory/2).Root())
+	k.ns = vfs.NewNamespace(k.newTmp(memory / 2).Root())
 	t.Cleanup(func() {
 		k.mu.Lock()
 		k.halt()
 		k.mu.Unlock()
+		k.dropCaches()
 		if err := k.closeTree(); err != nil {
 			t.Error(err)
 		}
-		k.dropMemCache()
 		if n := mem.Stats().InUse; n != 0 {
 			t.Errorf("%d frames left", n)
 		}

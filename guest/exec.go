@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"strings"
 
 	"goskas/arch"
@@ -201,15 +200,9 @@ func (s *Space) mapImage(p *program, bias arch.Addr) error {
 		}
 		acc := access(uint64(seg.Access))
 		if seg.FileSize > 0 {
-			limit := seg.Offset + seg.FileSize
-			if limit%arch.PageSize == 0 || seg.MemSize == seg.FileSize && acc&arch.Write == 0 {
-				// Whole pages, or a tail that Linux shows as the file
-				// has it: the pages can be shared with others.
-				limit = math.MaxUint64
-			}
-			f, err := newFileMapping(p.file, p.path, limit)
-			if err != nil {
-				return &StartError{Path: p.path, Errno: accessErrno(err)}
+			f, e := s.k.newFileMapping(p.file, p.path)
+			if e != 0 {
+				return &StartError{Path: p.path, Errno: e}
 			}
 			s.vmas.put(&vma{start: start, end: fileEnd, acc: acc, file: f, name: p.path,
 				offset: seg.Offset - seg.Addr.PageOffset()})
@@ -219,7 +212,7 @@ func (s *Space) mapImage(p *program, bias arch.Addr) error {
 		// Zeros behind the file's bytes are written now, as Linux does.
 		if tail := seg.Addr + bias + arch.Addr(seg.FileSize); seg.FileSize > 0 && seg.MemSize > seg.FileSize &&
 			tail.PageOffset() != 0 && acc&arch.Write != 0 {
-			if err := s.PageIn(tail, arch.Write); err != nil {
+			if _, err := s.table().CopyOut(tail, make([]byte, fileEnd-tail)); err != nil {
 				return err
 			}
 		}

@@ -16,6 +16,12 @@ const aroundSize = 64 << 10
 func (s *Space) fillAround(v *vma, page arch.Addr) bool {
 	window := page &^ (aroundSize - 1)
 	a, end := max(v.start, window), min(v.end, window+aroundSize)
+	// Behind its end a file may have pages that nobody shall see.
+	last := v.file.content.Pages() - v.filePage(a)
+	if last <= 0 {
+		return false
+	}
+	end = min(end, a+arch.Addr(min(last, int64(aroundSize)))*arch.PageSize)
 	for a < end {
 		n := 1
 		if !s.table().Lookup(a).Present() {
@@ -28,41 +34,26 @@ func (s *Space) fillAround(v *vma, page arch.Addr) bool {
 	return s.table().Lookup(page).Present()
 }
 
-// fillCached maps the page at a, which is absent, and those behind it that the
-// cache lacks like it, as far as the file goes. It returns their number.
+// fillCached maps the page at a, which is absent, and those behind it that are not
+// in memory like it, as far as the file goes. It returns their number.
 func (s *Space) fillCached(v *vma, a, end arch.Addr) int {
-	k, offset := s.k, v.fileOffset(a)
-	if !v.file.readAhead(offset) {
-		return 0
-	}
-	if pfn, ok := k.memCache.get(k, v.file, offset); ok {
+	n := v.filePage(a)
+	if pfn, ok := v.file.object.Cached(n); ok {
 		s.mapAround(v, a, pfn)
 		return 1
 	}
-	n := 1
+	absent := 1
 	for at := a + arch.PageSize; at < end; at += arch.PageSize {
-		o := v.fileOffset(at)
-		if s.table().Lookup(at).Present() || k.memCache.has(v.file, o) || !v.file.readAhead(o) {
+		if s.table().Lookup(at).Present() || v.file.object.Has(v.filePage(at)) {
 			break
 		}
-		n++
+		absent++
 	}
-	first, err := k.mem.AllocContig(n)
-	if err != nil {
-		return 0
+	first, got := v.file.content.ReadAhead(n, absent)
+	for i := range got {
+		s.mapAround(v, a+arch.Addr(i)*arch.PageSize, first+physmem.PFN(i))
 	}
-	if err := v.file.read(k.mem.Range(first, n), offset); err != nil {
-		for i := range n {
-			k.mem.Unref(first + physmem.PFN(i))
-		}
-		return 0
-	}
-	for i := range n {
-		pfn, at := first+physmem.PFN(i), a+arch.Addr(i)*arch.PageSize
-		k.memCache.put(k, v.file, v.fileOffset(at), pfn)
-		s.mapAround(v, at, pfn)
-	}
-	return n
+	return got
 }
 
 // mapAround maps a page that others may have, too.

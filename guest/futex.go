@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"goskas/arch"
+	"goskas/guest/vfs"
 	"goskas/internal/abi"
 )
 
@@ -15,7 +16,7 @@ import (
 type futexKey struct {
 	space  *Space
 	addr   arch.Addr
-	shared *sharedMemory
+	shared *vfs.Object
 	offset uint64
 }
 
@@ -108,10 +109,10 @@ func (t *Task) futexKey(addr arch.Addr, private bool) (futexKey, unix.Errno) {
 		return futexKey{}, e
 	}
 	v := t.space.vmas.at(addr)
-	if v == nil || v.shared == nil {
+	if v == nil || !v.shared {
 		return futexKey{space: t.space, addr: addr}, 0
 	}
-	return futexKey{shared: v.shared, offset: v.page(addr)*arch.PageSize + addr.PageOffset()}, 0
+	return futexKey{shared: v.file.object, offset: v.fileOffset(addr)}, 0
 }
 
 func (t *Task) futexWait(addr arch.Addr, val, mask uint32, private bool) (int64, unix.Errno) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	"sync"
 	"time"
@@ -64,7 +65,10 @@ type Kernel struct {
 	mu sync.Mutex // guards everything below, and guest/vfs
 
 	ns      *vfs.Namespace
-	host    *vfs.Host // nil: the root is in memory
+	hosts   []*vfs.Host    // directories of the host that are mounted
+	files   *vfs.HostCache // pages of their files
+	tmps    []*vfs.Tmp     // trees in memory
+	shm     *vfs.Tmp       // holds what has no name: shared memory
 	tty     tty
 	pipes   vfs.Pipes
 	current *Task  // whose system call is being attempted
@@ -101,7 +105,8 @@ type Kernel struct {
 
 	stats    counters
 	tracer   *tracer
-	memCache memCache
+	zero     physmem.PFN // a page of zeros, if hasZero
+	hasZero  bool
 	startErr *StartError // why the last exec failed
 }
 
@@ -168,6 +173,8 @@ func newKernel(cfg Config, mem *physmem.Memory, mon *skas.Monitor) *Kernel {
 		onCPU:    make([]*Task, cfg.CPUs),
 		futexes:  make(map[futexKey]*futexQueue),
 	}
+	k.shm = k.newTmp(math.MaxInt64)
+	k.files = vfs.NewHostCache(k.fileMemory(), mem.Stats().Total/fileCacheShare)
 	k.idle = sync.NewCond(&k.mu)
 	k.stats.unknown = make(map[uint64]uint64)
 	if cfg.Strace != nil {
@@ -179,7 +186,7 @@ func newKernel(cfg Config, mem *physmem.Memory, mon *skas.Monitor) *Kernel {
 // Close ends the monitor and frees guest memory. No Run may be under way.
 func (k *Kernel) Close() error {
 	k.mu.Lock()
-	k.dropMemCache()
+	k.dropCaches()
 	k.mu.Unlock()
 	// Not under the lock, which the console's goroutines take.
 	err := k.closeTree()

@@ -126,7 +126,7 @@ func (k *Kernel) procStat() string {
 func (k *Kernel) procMounts() string {
 	var b strings.Builder
 	rootKind := "tmpfs / tmpfs rw"
-	if k.host != nil {
+	if k.cfg.Root != "" {
 		rootKind = "host / hostfs ro"
 	}
 	b.WriteString(rootKind + " 0 0\n")

@@ -86,7 +86,6 @@ func (s *Space) unref() {
 	}
 	s.vmas.tree.Scan(func(_ arch.Addr, v *vma) bool {
 		v.file.unref()
-		v.shared.unref(s.k.mem)
 		return true
 	})
 	s.mm.Destroy()
@@ -122,13 +121,17 @@ func (s *Space) copyTo(c *Space) error {
 	c.stackTop, c.mmapTop, c.brkStart, c.brk, c.argStart = s.stackTop, s.mmapTop, s.brkStart, s.brk, s.argStart
 	var err error
 	s.vmas.tree.Scan(func(_ arch.Addr, v *vma) bool {
+		if v.dontFork {
+			return true
+		}
 		w := *v
 		w.file.ref()
-		w.shared.ref()
 		c.vmas.put(&w)
-		if v.shared != nil {
+		switch {
+		case v.wipeOnFork:
+		case v.shared:
 			err = s.table().Share(c.table(), v.start, v.end)
-		} else {
+		default:
 			err = s.table().CopyOnWrite(c.table(), v.start, v.end)
 		}
 		return err == nil
@@ -153,7 +156,7 @@ func (k *Kernel) reclaim() bool {
 		k.mon.Quiesce()
 		k.mon.Reclaim()
 	}
-	k.dropMemCache()
+	k.dropCaches()
 	return k.mem.Stats().Free > before
 }
 
@@ -216,15 +219,12 @@ func (s *Space) breakCOW(page arch.Addr) error {
 
 // fill brings in a page that is not there.
 func (s *Space) fill(v *vma, page arch.Addr, acc arch.Access) error {
-	switch {
-	case v.shared != nil:
-		return s.fillShared(v, page)
-	case v.file != nil:
+	if v.file != nil {
 		return s.fillFile(v, page, acc)
 	}
 	s.k.stats.MinorFaults++
 	if acc&arch.Write == 0 {
-		pfn, err := s.k.memCache.zeros(s.k)
+		pfn, err := s.k.zeroPage()
 		if err != nil {
 			return err
 		}
@@ -254,7 +254,7 @@ const maxRun = 256
 // nothing to gain, or no such frames.
 func (s *Space) fillRun(a, end arch.Addr) int {
 	v := s.vmas.at(a)
-	if v == nil || v.shared != nil || v.file != nil || v.acc&arch.Write == 0 {
+	if v == nil || v.file != nil || v.acc&arch.Write == 0 {
 		return 0
 	}
 	limit := min(end, v.end, a+maxRun*arch.PageSize)
@@ -278,57 +278,6 @@ func (s *Space) fillRun(a, end arch.Addr) int {
 	return n
 }
 
-func (s *Space) fillShared(v *vma, page arch.Addr) error {
-	s.k.stats.MinorFaults++
-	n := v.page(page)
-	if n >= v.shared.size {
-		return errBus
-	}
-	pfn, ok := v.shared.pages[n]
-	if !ok {
-		var err error
-		if pfn, err = s.k.alloc(); err != nil {
-			return err
-		}
-		if v.file != nil {
-			if err := v.file.read(s.k.mem.Bytes(pfn), v.fileOffset(page)); err != nil {
-				s.k.mem.Unref(pfn)
-				return err
-			}
-		}
-		v.shared.pages[n] = pfn
-	}
-	s.k.mem.Ref(pfn)
-	return s.table().Map(page, pfn, v.acc)
-}
-
-func (s *Space) fillFile(v *vma, page arch.Addr, acc arch.Access) error {
-	s.k.stats.FileFaults++
-	offset := v.fileOffset(page)
-	// A page that is only read can be the one that others have, too.
-	if acc&arch.Write == 0 {
-		if !s.k.cfg.NoFaultAround && s.fillAround(v, page) {
-			return nil
-		}
-		if pfn, ok := s.k.memCache.get(s.k, v.file, offset); ok {
-			return s.table().MapShared(page, pfn, v.acc)
-		}
-	}
-	pfn, err := s.alloc(page)
-	if err != nil {
-		return err
-	}
-	if err := v.file.read(s.k.mem.Bytes(pfn), offset); err != nil {
-		s.k.mem.Unref(pfn)
-		return err
-	}
-	if acc&arch.Write == 0 {
-		s.k.memCache.put(s.k, v.file, offset, pfn)
-		return s.table().MapShared(page, pfn, v.acc)
-	}
-	return s.table().Map(page, pfn, v.acc)
-}
-
 // growStack extends a stack down to a, if a is close below one.
 func (s *Space) growStack(a arch.Addr) *vma {
 	v := s.vmas.next(a)
@@ -339,11 +288,11 @@ func (s *Space) growStack(a arch.Addr) *vma {
 	if uint64(v.end-start) > stackSize {
 		return nil
 	}
-	if below := s.vmas.at(start - min(start, stackGap)); below != nil {
-		return nil
-	}
-	if list := s.vmas.in(start-min(start, stackGap), start); len(list) > 0 {
-		return nil
+	// As in Linux, what cannot be accessed may be closer, and other stacks.
+	for _, below := range s.vmas.in(start-min(start, stackGap), v.start) {
+		if below.end > start || below.acc != 0 && !below.growsDown {
+			return nil
+		}
 	}
 	grow := uint64(v.start - start)
 	if v.file != nil && grow > v.offset {
@@ -373,14 +322,18 @@ func (s *Space) maps() string {
 	var b strings.Builder
 	s.vmas.tree.Scan(func(_ arch.Addr, v *vma) bool {
 		kind := "p"
-		if v.shared != nil {
+		if v.shared {
 			kind = "s"
 		}
-		name, ino := v.name, uint64(0)
+		name, dev, ino := v.name, uint64(0), uint64(0)
 		if v.file != nil {
-			name, ino = v.file.path, v.file.key.ino
+			name = v.file.path
+			if st, err := v.file.open.File.Stat(); err == nil {
+				dev, ino = st.Dev, st.Ino
+			}
 		}
-		line := fmt.Sprintf("%08x-%08x %v%s %08x 00:00 %d", uint64(v.start), uint64(v.end), v.acc, kind, v.offset, ino)
+		line := fmt.Sprintf("%08x-%08x %v%s %08x %02x:%02x %d", uint64(v.start), uint64(v.end), v.acc, kind, v.offset,
+			unix.Major(dev), unix.Minor(dev), ino)
 		if name != "" {
 			line = fmt.Sprintf("%-72s %s", line, name)
 		}

@@ -193,7 +193,7 @@ func (m *spaceModel) check() {
 		last = v.end
 		for _, a := range pagesOf(uint64(v.start), uint64(v.end-v.start)) {
 			p, ok := m.pages[a]
-			if !ok || uint64(v.acc) != p.prot || (v.shared != nil) != p.shared {
+			if !ok || uint64(v.acc) != p.prot || v.shared != p.shared {
 				m.bad("page %#x: VMA %v, want %+v (%v)", a, v.acc, p, ok)
 			}
 			seen++
@@ -367,7 +367,7 @@ func TestReadingFreshMemoryTakesOnePage(t *testing.T) {
 		!bytes.Equal(task.peek(t, at+2*arch.PageSize, arch.PageSize), zeros[:arch.PageSize]) {
 		t.Error("a write has reached other pages")
 	}
-	k.dropMemCache() // as when memory is short
+	k.dropCaches() // as when memory is short
 	task.peek(t, at+8*arch.PageSize, 1)
 }
 

@@ -119,6 +119,14 @@ func sysFcntl(t *Task, a args) (int64, unix.Errno) {
 		return 0, t.storeLockType(a)
 	case unix.F_SETLK, unix.F_SETLKW:
 		return 0, 0
+	case unix.F_GET_SEALS:
+		o, e := sealable(f)
+		if e != 0 {
+			return 0, e
+		}
+		return int64(o.Seals()), 0
+	case unix.F_ADD_SEALS:
+		return 0, t.addSeals(f, arg)
 	case unix.F_GETOWN, unix.F_SETOWN:
 		return 0, 0
 	case unix.F_GETPIPE_SZ:

@@ -4,7 +4,7 @@ import (
 	"math"
 
 	"goskas/arch"
-	"goskas/physmem"
+	"goskas/guest/vfs"
 
 	"golang.org/x/sys/unix"
 )
@@ -42,13 +42,12 @@ func access(prot uint64) arch.Access {
 func (s *Space) mapAt(r mapRequest) (arch.Addr, unix.Errno) {
 	fail := func(e unix.Errno) (arch.Addr, unix.Errno) {
 		r.v.file.unref()
-		r.v.shared.unref(s.k.mem)
 		return 0, e
 	}
 	at := r.addr
 	if !r.fixed {
-		_, end, ok := s.pageRange(at, r.length)
-		if !ok || at < minAddr || end > s.mmapTop || len(s.vmas.in(at, end)) > 0 {
+		if !s.fits(at, r.length) {
+			var ok bool
 			if at, ok = s.vmas.gap(minAddr, s.mmapTop, r.length); !ok {
 				return fail(unix.ENOMEM)
 			}
@@ -59,8 +58,19 @@ func (s *Space) mapAt(r mapRequest) (arch.Addr, unix.Errno) {
 	v := r.v
 	v.start, v.end, v.acc = at, at+arch.Addr(r.length), r.acc
 	s.vmas.put(&v)
-	s.vmas.merge(s.k.mem, v.start, v.end)
+	s.vmas.merge(v.start, v.end)
 	return at, 0
+}
+
+// fits reports whether a mapping can be where it is wanted: in free space, and not
+// too close below a stack.
+func (s *Space) fits(at arch.Addr, length uint64) bool {
+	_, end, ok := s.pageRange(at, length)
+	if !ok || at < minAddr || end > s.mmapTop || len(s.vmas.in(at, end)) > 0 {
+		return false
+	}
+	above := s.vmas.next(end)
+	return above == nil || above.start-above.below() >= end
 }
 
 // unmap takes everything in a range away.
@@ -68,7 +78,6 @@ func (s *Space) unmap(start, end arch.Addr) {
 	for _, v := range s.vmas.isolate(start, end) {
 		s.vmas.delete(v)
 		v.file.unref()
-		v.shared.unref(s.k.mem)
 	}
 	s.table().Unmap(start, end)
 }
@@ -114,33 +123,34 @@ func sysMmap(t *Task, a args) (int64, unix.Errno) {
 	return int64(at), 0
 }
 
+// mmapKnown are the flags that MAP_SHARED_VALIDATE accepts (LEGACY_MAP_MASK,
+// linux/mman.h).
+const mmapKnown = unix.MAP_SHARED | unix.MAP_PRIVATE | unix.MAP_FIXED | unix.MAP_ANONYMOUS | unix.MAP_DENYWRITE |
+	unix.MAP_EXECUTABLE | unix.MAP_GROWSDOWN | unix.MAP_LOCKED | unix.MAP_NORESERVE | unix.MAP_POPULATE |
+	unix.MAP_NONBLOCK | unix.MAP_STACK | unix.MAP_HUGETLB | unix.MAP_32BIT
+
 // mapContent fills in what the mapping shows.
 func (t *Task) mapContent(r *mapRequest, flags, fd int, offset uint64) unix.Errno {
-	shared := false
 	switch flags & unix.MAP_TYPE {
 	case unix.MAP_PRIVATE:
-	case unix.MAP_SHARED, unix.MAP_SHARED_VALIDATE:
-		shared = true
+	case unix.MAP_SHARED:
+		r.v.shared = true
+	case unix.MAP_SHARED_VALIDATE:
+		if flags&^(mmapKnown|unix.MAP_FIXED_NOREPLACE) != 0 {
+			return unix.EOPNOTSUPP
+		}
+		r.v.shared = true
 	default:
 		return unix.EINVAL
 	}
-	if r.v.growsDown = flags&unix.MAP_GROWSDOWN != 0; r.v.growsDown && shared {
+	if r.v.growsDown = flags&unix.MAP_GROWSDOWN != 0; r.v.growsDown && r.v.shared {
 		return unix.EINVAL
 	}
 	if flags&unix.MAP_ANONYMOUS != 0 {
-		// What can never be there is refused at once, as Linux does by
-		// default (vm.overcommit_memory 0).
-		if r.acc&arch.Write != 0 && flags&unix.MAP_NORESERVE == 0 &&
-			r.length > uint64(t.k.mem.Stats().Total)*arch.PageSize {
-			return unix.ENOMEM
-		}
-		if shared {
-			r.v.shared = &sharedMemory{pages: make(map[uint64]physmem.PFN), size: r.length / arch.PageSize, refs: 1}
-		}
-		return 0
+		return t.mapAnonymous(r, flags)
 	}
 	o, err := t.files.Get(fd)
-	if err != nil {
+	if err != nil || o.Flags&unix.O_PATH != 0 {
 		return unix.EBADF
 	}
 	st, err := o.File.Stat()
@@ -148,27 +158,57 @@ func (t *Task) mapContent(r *mapRequest, flags, fd int, offset uint64) unix.Errn
 	case err != nil:
 		return accessErrno(err)
 	case st.Type() == unix.S_IFCHR && st.Rdev == unix.Mkdev(1, 5): // /dev/zero
-		return t.mapContent(r, flags|unix.MAP_ANONYMOUS, -1, 0)
+		return t.mapAnonymous(r, flags)
+	case !o.CanRead() || r.v.shared && r.acc&arch.Write != 0 && !o.CanWrite():
+		return unix.EACCES
 	case st.Type() != unix.S_IFREG:
-		return unix.ENODEV
-	case !o.CanRead():
-		return unix.EACCES
-	case shared && r.acc&arch.Write != 0 && !o.CanWrite():
-		return unix.EACCES
-	case shared && o.CanWrite():
-		// There is no cache that would carry a write to the file.
 		return unix.ENODEV
 	}
 	path := ""
 	if o.Dentry != nil {
-		path = t.k.ns.Path(o.Dentry)
+		path = t.k.ns.Show(o.Dentry)
 	}
-	f, err := newFileMapping(o, path, math.MaxUint64)
-	if err != nil {
-		return accessErrno(err)
+	f, e := t.k.newFileMapping(o, path)
+	if e != 0 {
+		return e
+	}
+	if r.v.shared && r.acc&arch.Write != 0 && f.object.Seals()&noWriteSeals != 0 {
+		f.unref()
+		return unix.EPERM
 	}
 	r.v.file, r.v.offset, r.v.name = f, offset, path
 	return 0
+}
+
+// noWriteSeals are those that forbid new writable mappings.
+const noWriteSeals = unix.F_SEAL_WRITE | unix.F_SEAL_FUTURE_WRITE
+
+// anonPath is what /proc/pid/maps calls anonymous shared memory, as on Linux.
+const anonPath = "/dev/zero (deleted)"
+
+func (t *Task) mapAnonymous(r *mapRequest, flags int) unix.Errno {
+	// What can never be there is refused at once, as Linux does by default
+	// (vm.overcommit_memory 0).
+	if r.acc&arch.Write != 0 && flags&unix.MAP_NORESERVE == 0 &&
+		r.length > uint64(t.k.mem.Stats().Total)*arch.PageSize {
+		return unix.ENOMEM
+	}
+	if !r.v.shared {
+		return 0
+	}
+	f, err := t.k.shm.NewFile(0o600).Open(unix.O_RDWR)
+	if err == nil {
+		err = f.Truncate(int64(r.length))
+	}
+	if err != nil {
+		return errnoOf(err)
+	}
+	o := vfs.NewOpenFile(f, unix.O_RDWR, nil)
+	defer o.Unref()
+	var e unix.Errno
+	r.v.file, e = t.k.newFileMapping(o, anonPath)
+	r.v.name = anonPath
+	return e
 }
 
 // populate brings pages in ahead of their use. What does not work will fault
@@ -221,18 +261,21 @@ func sysMprotect(t *Task, a args) (int64, unix.Errno) {
 		if v.start != at {
 			break
 		}
-		if v.shared != nil && v.file != nil && acc&arch.Write != 0 && !v.file.open.CanWrite() {
+		if acc&arch.Write != 0 && !v.mayWrite() {
 			e = unix.EACCES
 			break
 		}
 		v.acc = acc
 		s.table().Protect(v.start, v.end, acc)
+		if v.shared && acc&arch.Write != 0 {
+			s.dirtied(v)
+		}
 		at = v.end
 	}
 	if e == 0 && at != end {
 		e = unix.ENOMEM
 	}
-	s.vmas.merge(s.k.mem, start, end)
+	s.vmas.merge(start, end)
 	return 0, e
 }
 
@@ -259,146 +302,4 @@ func sysBrk(t *Task, a args) (int64, unix.Errno) {
 	}
 	s.brk = want
 	return int64(want), 0
-}
-
-func sysMadvise(t *Task, a args) (int64, unix.Errno) {
-	s := t.space
-	start, end, ok := s.pageRange(a.addr(0), a[1])
-	if !ok {
-		return 0, unix.EINVAL
-	}
-	switch a.int(2) {
-	case unix.MADV_DONTNEED, unix.MADV_FREE:
-		// As Linux does, go on behind a hole and tell of it in the end.
-		at, hole := start, false
-		for _, v := range s.vmas.in(start, end) {
-			s.table().Unmap(max(v.start, start), min(v.end, end))
-			hole = hole || v.start > at
-			at = v.end
-		}
-		if hole || at < end {
-			return 0, unix.ENOMEM
-		}
-		return 0, 0
-	case unix.MADV_NORMAL, unix.MADV_RANDOM, unix.MADV_SEQUENTIAL, unix.MADV_WILLNEED, unix.MADV_DONTFORK,
-		unix.MADV_DOFORK, unix.MADV_HUGEPAGE, unix.MADV_NOHUGEPAGE, unix.MADV_DONTDUMP, unix.MADV_DODUMP,
-		unix.MADV_MERGEABLE, unix.MADV_UNMERGEABLE, unix.MADV_COLD, unix.MADV_PAGEOUT:
-		return 0, 0
-	}
-	return 0, unix.EINVAL
-}
-
-func sysMsync(t *Task, a args) (int64, unix.Errno) {
-	start, end, ok := t.space.pageRange(a.addr(0), a[1])
-	if !ok || a[2]&^(unix.MS_ASYNC|unix.MS_SYNC|unix.MS_INVALIDATE) != 0 {
-		return 0, unix.EINVAL
-	}
-	at := start
-	for _, v := range t.space.vmas.in(start, end) {
-		if v.start > at {
-			return 0, unix.ENOMEM
-		}
-		at = v.end
-	}
-	if at < end {
-		return 0, unix.ENOMEM
-	}
-	return 0, 0 // no mapping is ever ahead of its file
-}
-
-func sysMincore(t *Task, a args) (int64, unix.Errno) {
-	s := t.space
-	start, end, ok := s.pageRange(a.addr(0), a[1])
-	if !ok {
-		return 0, unix.ENOMEM
-	}
-	out := a.addr(2)
-	for at := start; at < end; at += arch.PageSize {
-		v := s.vmas.at(at)
-		if v == nil {
-			return 0, unix.ENOMEM
-		}
-		var there [1]byte
-		if s.table().Lookup(at).Present() {
-			there[0] = 1
-		}
-		if e := t.copyOut(out+(at-start)>>arch.PageShift, there[:]); e != 0 {
-			return 0, e
-		}
-	}
-	return 0, 0
-}
-
-// sysMlock serves the whole family: nothing is ever swapped out.
-func sysMlock(*Task, args) (int64, unix.Errno) { return 0, 0 }
-
-func sysMremap(t *Task, a args) (int64, unix.Errno) {
-	const known = unix.MREMAP_MAYMOVE | unix.MREMAP_FIXED
-	s := t.space
-	flags := a.int(3)
-	oldStart, oldEnd, ok := s.pageRange(a.addr(0), a[1])
-	size, okSize := arch.Addr(a[2]).PageUp()
-	if !ok || !okSize || size == 0 || flags&^known != 0 || oldStart == oldEnd {
-		return 0, unix.EINVAL
-	}
-	var to, toEnd arch.Addr
-	if flags&unix.MREMAP_FIXED != 0 {
-		to, toEnd, ok = s.pageRange(a.addr(4), uint64(size))
-		if !ok || to < minAddr || to < oldEnd && oldStart < toEnd || flags&unix.MREMAP_MAYMOVE == 0 {
-			return 0, unix.EINVAL
-		}
-	}
-	// A move may split what it comes from and what it goes to.
-	if size > s.mm.End() || s.vmas.tree.Len() > maxVMAs-4 {
-		return 0, unix.ENOMEM
-	}
-	v := s.vmas.at(oldStart)
-	if v == nil || oldEnd > v.end {
-		return 0, unix.EFAULT
-	}
-	oldSize := oldEnd - oldStart
-	if flags&unix.MREMAP_FIXED != 0 {
-		s.unmap(to, toEnd)
-		return s.move(oldStart, oldSize, to, size)
-	}
-	switch {
-	case size == oldSize:
-		return int64(oldStart), 0
-	case size < oldSize:
-		s.unmap(oldStart+size, oldEnd)
-		return int64(oldStart), 0
-	case v.acc&arch.Write != 0 && v.shared == nil && uint64(size) > uint64(s.k.mem.Stats().Total)*arch.PageSize:
-		return 0, unix.ENOMEM
-	}
-	if end := oldStart + size; v.end == oldEnd && end <= s.mmapTop && len(s.vmas.in(oldEnd, end)) == 0 {
-		v.end = end
-		s.vmas.merge(s.k.mem, v.start, v.end)
-		return int64(oldStart), 0
-	}
-	if flags&unix.MREMAP_MAYMOVE == 0 {
-		return 0, unix.ENOMEM
-	}
-	if to, ok = s.vmas.gap(minAddr, s.mmapTop, uint64(size)); !ok {
-		return 0, unix.ENOMEM
-	}
-	return s.move(oldStart, oldSize, to, size)
-}
-
-// move takes a range of one VMA to a free place, with a new size.
-func (s *Space) move(from, oldSize, to, size arch.Addr) (int64, unix.Errno) {
-	list := s.vmas.isolate(from, from+oldSize)
-	if len(list) != 1 {
-		return 0, unix.EFAULT
-	}
-	v := list[0]
-	kept := min(oldSize, size)
-	if err := s.table().Move(from, to, uint64(kept)); err != nil {
-		return 0, accessErrno(err)
-	}
-	s.table().Unmap(from, from+oldSize)
-	s.vmas.delete(v)
-	v.start, v.end = to, to+size
-	s.vmas.put(v)
-	s.vmas.merge(s.k.mem, to, to+size)
-	return int64(to), 0
 }

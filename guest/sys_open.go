@@ -109,11 +109,10 @@ func (t *Task) create(dir *vfs.Dentry, path string, flags int, mode uint32) (*vf
 		d, err := ns.Child(parent, last)
 		switch {
 		case err == unix.ENOENT:
-			n, err := parent.Node.Create(last, mode&^t.fs.umask&0o7777)
-			if err != nil {
+			if _, err := parent.Node.Create(last, mode&^t.fs.umask&0o7777); err != nil {
 				return nil, err
 			}
-			return &vfs.Dentry{Parent: parent, Name: last, Node: n}, nil
+			return ns.Child(parent, last)
 		case err != nil:
 			return nil, err
 		case flags&unix.O_EXCL != 0:

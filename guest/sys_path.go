@@ -272,7 +272,8 @@ func sysRenameat2(t *Task, a args) (int64, unix.Errno) {
 }
 
 func (t *Task) renameAt(oldFD int, oldPath arch.Addr, newFD int, newPath arch.Addr, flags uint32) (int64, unix.Errno) {
-	if flags&^unix.RENAME_NOREPLACE != 0 {
+	noReplace, exchange := flags&unix.RENAME_NOREPLACE != 0, flags&unix.RENAME_EXCHANGE != 0
+	if flags&^(unix.RENAME_NOREPLACE|unix.RENAME_EXCHANGE) != 0 || noReplace && exchange {
 		return 0, unix.EINVAL
 	}
 	from, e := t.place(oldFD, oldPath)
@@ -284,7 +285,6 @@ func (t *Task) renameAt(oldFD int, oldPath arch.Addr, newFD int, newPath arch.Ad
 		return 0, e
 	}
 	// The order of the checks is that of Linux (do_renameat2 in fs/namei.c).
-	noReplace := flags&unix.RENAME_NOREPLACE != 0
 	switch {
 	case from.special() || to.special() && !noReplace:
 		return 0, unix.EBUSY
@@ -301,12 +301,16 @@ func (t *Task) renameAt(oldFD int, oldPath arch.Addr, newFD int, newPath arch.Ad
 		return 0, errnoOf(err)
 	case err == nil && noReplace:
 		return 0, unix.EEXIST
-	case (from.slash || to.slash) && !isDir(d.Node):
+	case err != nil && exchange:
+		return 0, unix.ENOENT
+	case exchange && to.slash && !isDir(over.Node):
+		return 0, unix.ENOTDIR
+	case (from.slash || to.slash && !exchange) && !isDir(d.Node):
 		return 0, unix.ENOTDIR
 	case t.k.ns.IsMount(d) || err == nil && t.k.ns.IsMount(over):
 		return 0, unix.EBUSY
 	}
-	return 0, errnoOf(from.dir.Node.Rename(from.name, to.dir.Node, to.name))
+	return 0, errnoOf(from.dir.Node.Rename(from.name, to.dir.Node, to.name, uint(flags)))
 }
 
 func sysLink(t *Task, a args) (int64, unix.Errno) {

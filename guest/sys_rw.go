@@ -1,6 +1,8 @@
 package guest
 
 import (
+	"math"
+
 	"golang.org/x/sys/unix"
 
 	"goskas/arch"
@@ -182,10 +184,32 @@ func sysFtruncate(t *Task, a args) (int64, unix.Errno) {
 }
 
 func sysFallocate(t *Task, a args) (int64, unix.Errno) {
-	if _, e := t.writable(a.int(0)); e != 0 {
+	f, e := t.file(a.int(0))
+	mode, off, size := a.u32(1), a.i64(2), a.i64(3)
+	const punch, keep = unix.FALLOC_FL_PUNCH_HOLE, unix.FALLOC_FL_KEEP_SIZE
+	switch {
+	case e != 0:
 		return 0, e
+	case off < 0 || size <= 0:
+		return 0, unix.EINVAL
+	case mode&punch != 0 && mode&keep == 0:
+		return 0, unix.EOPNOTSUPP
+	case !f.CanWrite():
+		return 0, unix.EBADF
+	case off > math.MaxInt64-size:
+		return 0, unix.EFBIG
 	}
-	return 0, unix.EOPNOTSUPP
+	if o, ok := f.File.(vfs.Allocator); ok {
+		return 0, errnoOf(o.Allocate(mode, off, size))
+	}
+	switch st, err := f.File.Stat(); {
+	case err != nil:
+		return 0, errnoOf(err)
+	case st.Type() == unix.S_IFIFO:
+		return 0, unix.ESPIPE
+	default:
+		return 0, unix.ENODEV
+	}
 }
 
 // sysFsync also serves for other calls that need no more than a descriptor.

@@ -33,17 +33,12 @@ var tmpDirs = []string{"/tmp", "/run", "/dev/shm"}
 //	/dev, /proc   devices and what the kernel tells of itself
 func (k *Kernel) buildTree() error {
 	var root vfs.Node
-	id := uint64(1)
-	newTmp := func() vfs.Node {
-		id++
-		return vfs.NewTmp(id, k.cfg.TmpSize).Root()
-	}
+	newTmp := func() vfs.Node { return k.newTmp(k.cfg.TmpSize).Root() }
 	if k.cfg.Root != "" {
-		host, err := vfs.NewHost(k.cfg.Root)
+		host, err := k.newHost(k.cfg.Root, false)
 		if err != nil {
 			return err
 		}
-		k.host = host
 		root = host.Root()
 	} else {
 		root = newTmp()
@@ -82,15 +77,42 @@ func (k *Kernel) buildTree() error {
 	return nil
 }
 
-// closeTree gives host descriptors back.
+// newTmp makes a tree in memory.
+func (k *Kernel) newTmp(limit int64) *vfs.Tmp {
+	t := vfs.NewTmp(uint64(len(k.tmps))+1, limit, k.fileMemory())
+	k.tmps = append(k.tmps, t)
+	return t
+}
+
+// newHost makes a tree of a directory of the host.
+func (k *Kernel) newHost(dir string, write bool) (*vfs.Host, error) {
+	h, err := vfs.NewHost(dir, write, k.files)
+	if err == nil {
+		k.hosts = append(k.hosts, h)
+	}
+	return h, err
+}
+
+func (k *Kernel) fileMemory() vfs.Memory { return fileMemory{k.mem, k} }
+
+// fileCacheShare is the part of memory that cached pages of the host's files may
+// take.
+const fileCacheShare = 4
+
+// closeTree gives host descriptors and the frames of files back.
 func (k *Kernel) closeTree() error {
 	if k.tty.console != nil {
 		k.tty.console.Close()
 	}
-	if k.host != nil {
-		return k.host.Close()
+	for _, t := range k.tmps {
+		t.Close()
 	}
-	return nil
+	k.files.Close()
+	var errs []error
+	for _, h := range k.hosts {
+		errs = append(errs, h.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // placeFile puts an executable file into a tree.

@@ -4,8 +4,6 @@ import (
 	"github.com/tidwall/btree"
 
 	"goskas/arch"
-	"goskas/guest/vfs"
-	"goskas/physmem"
 )
 
 // vma is a range of addresses with one set of rights and one kind of content.
@@ -14,85 +12,35 @@ type vma struct {
 	acc        arch.Access
 	// growsDown marks a stack, which faults just below it extend.
 	growsDown bool
-	// file is what private pages start out as, nil for zeros. The byte at
-	// start is at offset in the file.
+	// file is what the pages show, nil for zeros. Those of a shared mapping are
+	// the file's own; anonymous shared memory is a file without a name. Private
+	// ones are the file's until they are written. The byte at start is at offset.
 	file   *fileMapping
 	offset uint64
-	// shared is the memory of a MAP_SHARED mapping; the page at start is
-	// its page sharedPage.
-	shared     *sharedMemory
-	sharedPage uint64
-	name       string // for /proc/pid/maps
-}
-
-// fileMapping is an open file that VMAs show. It lives as long as one of them.
-type fileMapping struct {
-	open *vfs.OpenFile
-	path string
-	// limit ends the file as far as this mapping is concerned: an ELF
-	// segment's bytes behind its part of the file are zero.
-	limit uint64
-	key   cacheKey // for pages whose content cannot change; zero for none
-	refs  int
-}
-
-func (f *fileMapping) ref() *fileMapping {
-	if f != nil {
-		f.refs++
-	}
-	return f
-}
-
-func (f *fileMapping) unref() {
-	if f == nil {
-		return
-	}
-	if f.refs--; f.refs == 0 {
-		_ = f.open.Unref() // the mapping is gone: nobody is left to be told
-	}
-}
-
-// sharedMemory is an anonymous MAP_SHARED object: its pages belong to every
-// process that has it mapped.
-type sharedMemory struct {
-	pages map[uint64]physmem.PFN
-	size  uint64 // in pages, for good: a mapping that grows shows nothing behind
-	refs  int
-}
-
-func (m *sharedMemory) ref() *sharedMemory {
-	if m != nil {
-		m.refs++
-	}
-	return m
-}
-
-func (m *sharedMemory) unref(mem *physmem.Memory) {
-	if m == nil {
-		return
-	}
-	if m.refs--; m.refs == 0 {
-		for _, pfn := range m.pages {
-			mem.Unref(pfn)
-		}
-	}
+	shared bool
+	// What a fork does with it (MADV_DONTFORK, MADV_WIPEONFORK).
+	dontFork, wipeOnFork bool
+	name                 string // for /proc/pid/maps
 }
 
 // fileOffset is where the page at a lies in the VMA's file.
 func (v *vma) fileOffset(a arch.Addr) uint64 { return v.offset + uint64(a-v.start) }
 
-// page is the number of the page at a in the VMA's shared memory.
-func (v *vma) page(a arch.Addr) uint64 { return v.sharedPage + uint64(a-v.start)>>arch.PageShift }
+// filePage is the number of the page at a in the VMA's file.
+func (v *vma) filePage(a arch.Addr) int64 { return int64(v.fileOffset(a) >> arch.PageShift) }
+
+// mayWrite reports whether mprotect may make the VMA writable.
+func (v *vma) mayWrite() bool {
+	return !v.shared || v.file.open.CanWrite() && v.file.object.Seals()&noWriteSeals == 0
+}
 
 // split makes a copy of v that starts at a, and ends v there.
 func (v *vma) split(a arch.Addr) *vma {
 	w := *v
 	w.start = a
 	w.offset = v.fileOffset(a)
-	w.sharedPage = v.page(a)
 	w.growsDown = false
 	w.file.ref()
-	w.shared.ref()
 	v.end = a
 	return &w
 }
@@ -101,8 +49,8 @@ func (v *vma) split(a arch.Addr) *vma {
 func (v *vma) continues(w *vma) bool {
 	return v.end == w.start && v.acc == w.acc && v.file == w.file && v.shared == w.shared &&
 		!v.growsDown && !w.growsDown && v.name == w.name &&
-		(v.file == nil || v.fileOffset(v.end) == w.offset) &&
-		(v.shared == nil || v.page(v.end) == w.sharedPage)
+		v.dontFork == w.dontFork && v.wipeOnFork == w.wipeOnFork &&
+		(v.file == nil || v.fileOffset(v.end) == w.offset)
 }
 
 // vmas are a space's VMAs by start address; they do not overlap.
@@ -180,7 +128,7 @@ func (m *vmas) isolate(start, end arch.Addr) []*vma {
 }
 
 // merge joins neighbours around [start, end] that have become alike.
-func (m *vmas) merge(mem *physmem.Memory, start, end arch.Addr) {
+func (m *vmas) merge(start, end arch.Addr) {
 	v := m.at(start - 1)
 	if v == nil {
 		v = m.next(start)
@@ -194,8 +142,15 @@ func (m *vmas) merge(mem *physmem.Memory, start, end arch.Addr) {
 		m.delete(w)
 		v.end = w.end
 		w.file.unref()
-		w.shared.unref(mem)
 	}
+}
+
+// below is what is kept free below a VMA that grows down.
+func (v *vma) below() arch.Addr {
+	if !v.growsDown {
+		return 0
+	}
+	return min(v.start, stackGap)
 }
 
 // gap finds the highest free range of a length between low and high.
@@ -214,7 +169,7 @@ func (m *vmas) gap(low, high arch.Addr, length uint64) (arch.Addr, bool) {
 		if v.end <= high && fits(v.end) {
 			return false
 		}
-		top = min(top, v.start)
+		top = min(top, v.start-v.below())
 		return top > low
 	})
 	if !ok {

@@ -1,9 +1,7 @@
 package vfs
 
 import (
-	"encoding/binary"
 	"fmt"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,38 +11,52 @@ import (
 // directory as the top. Links inside a path are followed by Namespace alone.
 const resolve = unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_SYMLINKS
 
-// Host is a host directory, seen read-only.
+// Host is a host directory, seen read-only or changed in place.
 type Host struct {
-	fd int
+	fd    int
+	write bool
+	cache *HostCache
+	// dirs are the directories that were seen of a tree that can be changed,
+	// each one node, so that it knows its name after a rename.
+	dirs map[hostName]*hostNode
 }
 
-// NewHost opens a host directory as a tree. Close it when the guest is gone.
-func NewHost(dir string) (*Host, error) {
+type hostName struct {
+	dir  *hostNode
+	name string
+}
+
+// NewHost opens a host directory as a tree, for changes if write is set. Close it
+// when the guest is gone.
+func NewHost(dir string, write bool, cache *HostCache) (*Host, error) {
 	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("open root directory %s: %w", dir, err)
+		return nil, fmt.Errorf("open directory %s: %w", dir, err)
 	}
-	h := &Host{fd: fd}
-	probe, err := h.open(".", unix.O_PATH)
+	h := &Host{fd: fd, write: write, cache: cache, dirs: make(map[hostName]*hostNode)}
+	probe, err := h.open(".", unix.O_PATH, 0)
 	if err != nil {
 		unix.Close(fd)
 		if err == unix.ENOSYS {
 			return nil, fmt.Errorf("this host has no openat2 (needs Linux 5.6): %w", err)
 		}
-		return nil, fmt.Errorf("open root directory %s: %w", dir, err)
+		return nil, fmt.Errorf("open directory %s: %w", dir, err)
 	}
 	unix.Close(probe)
 	return h, nil
 }
 
 // Root is the tree's root directory.
-func (h *Host) Root() Node { return &hostNode{host: h, path: "."} }
+func (h *Host) Root() Node { return &hostNode{host: h, typ: unix.S_IFDIR} }
+
+// ReadOnly reports whether the guest cannot change the tree.
+func (h *Host) ReadOnly() bool { return !h.write }
 
 // Close gives the directory back; no node may be used any more.
 func (h *Host) Close() error { return unix.Close(h.fd) }
 
-func (h *Host) open(path string, flags int) (int, error) {
-	how := unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC), Resolve: resolve}
+func (h *Host) open(path string, flags int, mode uint32) (int, error) {
+	how := unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC), Mode: uint64(mode), Resolve: resolve}
 	for {
 		fd, err := unix.Openat2(h.fd, path, &how)
 		// EAGAIN: something was renamed while the path was looked up.
@@ -52,16 +64,6 @@ func (h *Host) open(path string, flags int) (int, error) {
 			return fd, err
 		}
 	}
-}
-
-// stat looks a path up without following a link at its end.
-func (h *Host) stat(path string) (Stat, error) {
-	fd, err := h.open(path, unix.O_PATH|unix.O_NOFOLLOW)
-	if err != nil {
-		return Stat{}, err
-	}
-	defer unix.Close(fd)
-	return statFD(fd)
 }
 
 func statFD(fd int) (Stat, error) {
@@ -76,57 +78,129 @@ func statFD(fd int) (Stat, error) {
 	}, nil
 }
 
-// hostNode is a path below the root without links, "." being the root.
+// hostNode is a name below the root.
 type hostNode struct {
 	NoNode
-	host *Host
-	path string
-	// found is what Lookup saw; the first Stat uses it up, so that finding
-	// and looking at a file costs one visit to the host and a node that is
-	// kept does not go stale.
-	found *Stat
-	typ   uint32
+	host   *Host
+	parent *hostNode // nil for the root
+	name   string
+	gone   bool // a directory that the guest has removed
+	// found is what Lookup saw of a file in a tree that does not change; the
+	// first Stat uses it up, so that finding and looking at a file costs one
+	// visit to the host and a node that is kept does not go stale.
+	found  *Stat
+	typ    uint32
+	dentry *Dentry // of a directory in host.dirs
 }
 
-func (n *hostNode) Stat() (Stat, error) {
+// path is the node's, below the root and without links.
+func (n *hostNode) path() string {
+	switch {
+	case n.parent == nil:
+		return "."
+	case n.parent.parent == nil:
+		return n.name
+	}
+	return n.parent.path() + "/" + n.name
+}
+
+// open opens the node itself, never what it links to.
+func (n *hostNode) open(flags int) (int, error) {
+	if n.gone {
+		return -1, unix.ENOENT
+	}
+	return n.host.open(n.path(), flags|unix.O_NOFOLLOW, 0)
+}
+
+// with calls f with a descriptor that stands for the node but opens nothing.
+func (n *hostNode) with(f func(fd int) error) error {
+	fd, err := n.open(unix.O_PATH)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return f(fd)
+}
+
+func (n *hostNode) Stat() (st Stat, err error) {
 	if n.found != nil {
 		st := *n.found
 		n.found = nil
 		return st, nil
 	}
-	return n.host.stat(n.path)
+	if n.gone {
+		// Whoever is still inside sees a directory without a name.
+		return Stat{Mode: unix.S_IFDIR | 0o755, Blksize: pageSize}, nil
+	}
+	err = n.with(func(fd int) error {
+		st, err = statFD(fd)
+		return err
+	})
+	return st, err
 }
 
 func (n *hostNode) Lookup(name string) (Node, error) {
-	path := name
-	if n.path != "." {
-		path = n.path + "/" + name
+	c := &hostNode{host: n.host, parent: n, name: name, gone: n.gone}
+	key := hostName{n, name}
+	st, err := c.Stat()
+	if err == nil && n.gone {
+		err = unix.ENOENT
 	}
-	st, err := n.host.stat(path)
 	if err != nil {
+		delete(n.host.dirs, key)
 		return nil, err
 	}
-	return &hostNode{host: n.host, path: path, found: &st, typ: st.Type()}, nil
+	c.typ = st.Type()
+	if !n.host.write {
+		c.found = &st
+		return c, nil
+	}
+	if !st.IsDir() {
+		delete(n.host.dirs, key)
+		return c, nil
+	}
+	if known := n.host.dirs[key]; known != nil {
+		return known, nil
+	}
+	n.host.dirs[key] = c
+	return c, nil
 }
 
-func (n *hostNode) Readlink() (string, error) {
+func (n *hostNode) Statfs() (info FSInfo, err error) {
+	err = n.with(func(fd int) error {
+		var st unix.Statfs_t
+		if err := unix.Fstatfs(fd, &st); err != nil {
+			return err
+		}
+		info = FSInfo{
+			Type: st.Type, BlockSize: st.Bsize, Blocks: st.Blocks, Free: st.Bfree, Avail: st.Bavail,
+			Files: st.Files, FreeFiles: st.Ffree,
+		}
+		if !n.host.write {
+			info.Flags = unix.ST_RDONLY
+		}
+		return nil
+	})
+	return info, err
+}
+
+func (n *hostNode) Readlink() (target string, err error) {
 	if n.typ != unix.S_IFLNK {
 		return "", unix.EINVAL
 	}
-	fd, err := n.host.open(n.path, unix.O_PATH|unix.O_NOFOLLOW)
-	if err != nil {
-		return "", err
-	}
-	defer unix.Close(fd)
-	buf := make([]byte, maxPath)
-	size, err := unix.Readlinkat(fd, "", buf)
-	if err != nil {
-		return "", err
-	}
-	return string(buf[:size]), nil
+	err = n.with(func(fd int) error {
+		buf := make([]byte, maxPath)
+		size, err := unix.Readlinkat(fd, "", buf)
+		target = string(buf[:max(size, 0)])
+		return err
+	})
+	return target, err
 }
 
 func (n *hostNode) Open(flags int) (File, error) {
+	if n.host.write {
+		return n.openWritable(flags)
+	}
 	st, err := n.Stat()
 	if err != nil {
 		return nil, err
@@ -142,104 +216,62 @@ func (n *hostNode) Open(flags int) (File, error) {
 		return nil, unix.EROFS
 	}
 	// O_NONBLOCK in case it became a pipe since.
-	fd, err := n.host.open(n.path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY)
+	fd, err := n.open(unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY)
 	if err != nil {
 		return nil, err
 	}
-	return &hostFile{fd: fd, dir: st.IsDir()}, nil
+	return newHostFile(n.host, fd, &st), nil
 }
 
-// Changes to a directory of the host: what is there decides between EEXIST and
-// EROFS, as in Linux.
-func (n *hostNode) exists(name string) error {
-	if _, err := n.Lookup(name); err == nil {
-		return unix.EEXIST
+// openWritable opens a node of a tree that can be changed. What is looked at is
+// what is opened, whatever the host renames in between.
+func (n *hostNode) openWritable(flags int) (File, error) {
+	fd, err := n.open(unix.O_PATH)
+	if err != nil {
+		return nil, err
 	}
-	return unix.EROFS
+	defer unix.Close(fd)
+	st, err := statFD(fd)
+	switch {
+	case err != nil:
+		return nil, err
+	case st.Type() == unix.S_IFLNK:
+		return nil, unix.ELOOP
+	case st.IsDir() && changes(flags):
+		return nil, unix.EISDIR
+	case st.Type() != unix.S_IFREG && !st.IsDir():
+		return nil, unix.ENXIO
+	}
+	opened, err := unix.Open(selfFD(fd), flags&(unix.O_ACCMODE|unix.O_TRUNC)|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	f := newHostFile(n.host, opened, &st)
+	if r, ok := f.(*hostRegular); ok && flags&unix.O_TRUNC != 0 {
+		r.shrunk(0)
+	}
+	return f, nil
 }
 
-func (n *hostNode) Create(name string, _ uint32) (Node, error) { return nil, n.exists(name) }
-func (n *hostNode) Mkdir(name string, _ uint32) error          { return n.exists(name) }
-func (n *hostNode) Symlink(name, _ string) error               { return n.exists(name) }
-func (n *hostNode) Link(name string, _ Node) error             { return n.exists(name) }
+// selfFD is the name of what a descriptor of this process stands for.
+func selfFD(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }
 
-// IsHost reports whether f is a file of the host, whose content the guest cannot
-// change.
-func IsHost(f File) bool {
-	_, ok := f.(*hostFile)
-	return ok
-}
-
-type hostFile struct {
-	NoFile
-	fd      int
-	dir     bool
-	entries []Dirent // read once, so that positions stay good
-}
-
-func (f *hostFile) Stat() (Stat, error) { return statFD(f.fd) }
-func (f *hostFile) Seekable() bool      { return true }
-func (f *hostFile) Close() error        { return unix.Close(f.fd) }
-
-func (f *hostFile) ReadAt(p []byte, off int64) (int, error) {
-	for {
-		n, err := unix.Pread(f.fd, p, off)
-		if err != unix.EINTR {
-			return max(n, 0), err
-		}
+// Place implements placer.
+func (n *hostNode) Place(d *Dentry, name string) *Dentry {
+	if !n.host.write {
+		return nil
 	}
-}
-
-func (f *hostFile) WriteAt([]byte, int64) (int, error) { return 0, unix.EBADF }
-
-func (f *hostFile) Readdir(pos int64, limit int) ([]Dirent, error) {
-	if !f.dir {
-		return nil, unix.ENOTDIR
+	n.dentry = d
+	node, err := n.Lookup(name)
+	if err != nil {
+		return nil // Lookup says it again
 	}
-	if f.entries == nil || pos == 0 {
-		if err := f.readAll(); err != nil {
-			return nil, err
-		}
+	c := node.(*hostNode)
+	if c.typ != unix.S_IFDIR {
+		return &Dentry{Parent: d, Name: name, Node: c}
 	}
-	if pos < 0 || pos >= int64(len(f.entries)) {
-		return nil, nil
+	if c.dentry == nil {
+		c.dentry = &Dentry{Parent: d, Name: name, Node: c}
 	}
-	list := f.entries[pos:]
-	return list[:min(limit, len(list))], nil
-}
-
-// Offsets in struct linux_dirent64 (linux/dirent.h).
-const (
-	direntReclen = 16
-	direntDType  = 18
-	direntName   = 19
-)
-
-func (f *hostFile) readAll() error {
-	f.entries = nil
-	if _, err := unix.Seek(f.fd, 0, unix.SEEK_SET); err != nil {
-		return err
-	}
-	buf := make([]byte, 32<<10)
-	for {
-		n, err := unix.Getdents(f.fd, buf)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if n == 0 {
-			return nil
-		}
-		for b := buf[:n]; len(b) > 0; {
-			size := binary.LittleEndian.Uint16(b[direntReclen:])
-			name, _, _ := strings.Cut(string(b[direntName:size]), "\x00")
-			f.entries = append(f.entries, Dirent{
-				Ino: binary.LittleEndian.Uint64(b), Type: b[direntDType], Name: name,
-				Next: int64(len(f.entries) + 1),
-			})
-			b = b[size:]
-		}
-	}
+	return c.dentry
 }

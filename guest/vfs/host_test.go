@@ -58,7 +58,7 @@ func hostTree(t *testing.T) *Namespace {
 	if err := unix.Mkfifo(filepath.Join(root, "fifo"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	h, err := NewHost(root)
+	h, err := NewHost(root, false, NewHostCache(newMemory(t), 100))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +153,7 @@ func TestHostIsReadOnly(t *testing.T) {
 		{"link", func() error { return root.Link("new", file) }, unix.EROFS},
 		{"unlink", func() error { return root.Unlink("secret") }, unix.EROFS},
 		{"rmdir", func() error { return root.Rmdir("dir") }, unix.EROFS},
-		{"rename", func() error { return root.Rename("secret", root, "new") }, unix.EROFS},
+		{"rename", func() error { return root.Rename("secret", root, "new", 0) }, unix.EROFS},
 		{"chmod", func() error { return file.Chmod(0) }, unix.EROFS},
 		{"chown", func() error { return file.Chown(1, 1) }, unix.EROFS},
 		{"truncate", func() error { return file.Truncate(0) }, unix.EROFS},
@@ -181,7 +181,7 @@ func TestHostIsReadOnly(t *testing.T) {
 // A mount hides what is below it, and ".." leads out of it again.
 func TestMounts(t *testing.T) {
 	ns := hostTree(t)
-	tmp := NewTmp(1, 1<<20)
+	tmp := NewTmp(1, 1<<20, newMemory(t))
 	ns.Mount("/dir", tmp.Root())
 	if _, err := tmp.Root().Create("mine", 0o644); err != nil {
 		t.Fatal(err)

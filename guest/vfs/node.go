@@ -42,12 +42,14 @@ type Node interface {
 	Link(name string, target Node) error
 	Unlink(name string) error
 	Rmdir(name string) error
-	Rename(oldName string, newDir Node, newName string) error
+	// Rename obeys RENAME_NOREPLACE and RENAME_EXCHANGE.
+	Rename(oldName string, newDir Node, newName string, flags uint) error
 
 	Chmod(mode uint32) error
 	Chown(uid, gid int) error // -1: leave
 	Utimes(atime, mtime unix.Timespec) error
 	Truncate(size int64) error
+	Statfs() (FSInfo, error)
 }
 
 // Dirent is an entry of a directory.
@@ -80,6 +82,36 @@ type File interface {
 	Close() error
 }
 
+// What only some files can do.
+type (
+	// Attributed is a file whose attributes can be changed even if its name
+	// is gone; others are changed through their node.
+	Attributed interface {
+		Chmod(mode uint32) error
+		Chown(uid, gid int) error
+		Utimes(atime, mtime unix.Timespec) error
+	}
+	// Allocator is a file that fallocate works on; mode is FALLOC_FL_*.
+	Allocator interface {
+		Allocate(mode uint32, off, size int64) error
+	}
+	// Syncer is a file that outlives the guest.
+	Syncer interface{ Sync() error }
+)
+
+// FSInfo is what statfs tells of the tree that a node is in.
+type FSInfo struct {
+	Type                                  int64
+	BlockSize                             int64
+	Blocks, Free, Avail, Files, FreeFiles uint64
+	Flags                                 int64 // ST_RDONLY and the like
+}
+
+// generated is the FSInfo of /proc and /dev.
+func generated() (FSInfo, error) {
+	return FSInfo{Type: unix.PROC_SUPER_MAGIC, BlockSize: pageSize}, nil
+}
+
 // NoNode refuses everything; nodes embed it and define what they can do. It is
 // a file in a read-only tree.
 type NoNode struct{}
@@ -92,11 +124,12 @@ func (NoNode) Symlink(string, string) error              { return unix.EROFS }
 func (NoNode) Link(string, Node) error                   { return unix.EROFS }
 func (NoNode) Unlink(string) error                       { return unix.EROFS }
 func (NoNode) Rmdir(string) error                        { return unix.EROFS }
-func (NoNode) Rename(string, Node, string) error         { return unix.EROFS }
+func (NoNode) Rename(string, Node, string, uint) error   { return unix.EROFS }
 func (NoNode) Chmod(uint32) error                        { return unix.EROFS }
 func (NoNode) Chown(int, int) error                      { return unix.EROFS }
 func (NoNode) Utimes(unix.Timespec, unix.Timespec) error { return unix.EROFS }
 func (NoNode) Truncate(int64) error                      { return unix.EROFS }
+func (NoNode) Statfs() (FSInfo, error)                   { return generated() }
 
 // The readiness of what never blocks: readable and writable, also by their
 // other names (POLLRDNORM and POLLWRNORM, asm-generic/poll.h).

@@ -1,13 +1,10 @@
 package vfs
 
-import (
-	"slices"
-
-	"golang.org/x/sys/unix"
-)
+import "golang.org/x/sys/unix"
 
 // Tmp is a tree in memory.
 type Tmp struct {
+	mem     Memory
 	dev     uint64
 	limit   int64 // bytes of file content
 	used    int64
@@ -16,10 +13,10 @@ type Tmp struct {
 	root    *tmpNode
 }
 
-// NewTmp makes an empty tree that holds at most limit bytes. id tells it from
-// other trees in its device number.
-func NewTmp(id uint64, limit int64) *Tmp {
-	t := &Tmp{dev: tmpDev + id, limit: limit}
+// NewTmp makes an empty tree that holds at most limit bytes, in frames of mem. id
+// tells it from other trees in its device number.
+func NewTmp(id uint64, limit int64, mem Memory) *Tmp {
+	t := &Tmp{mem: mem, dev: tmpDev + id, limit: limit}
 	t.root = t.newNode(unix.S_IFDIR | 0o1777)
 	t.root.nlink, t.root.parent = 2, t.root
 	return t
@@ -30,18 +27,43 @@ const minNames = 1024
 
 // full says that there may be no more names: one for every page that the tree
 // could hold (as Linux's tmpfs has inodes), since each costs memory, too.
-func (t *Tmp) full() bool { return t.names >= max(minNames, t.limit/tmpPage) }
+func (t *Tmp) full() bool { return t.names >= max(minNames, t.limit/pageSize) }
 
 // Root is the tree's root directory.
 func (t *Tmp) Root() Node { return t.root }
 
-// Used and Limit are in bytes.
+// Used is in bytes.
 func (t *Tmp) Used() int64 { return t.used }
 
-// Limit is what NewTmp was given.
-func (t *Tmp) Limit() int64 { return t.limit }
+func (n *tmpNode) Statfs() (FSInfo, error) {
+	t := n.fs
+	names := max(minNames, t.limit/pageSize)
+	free := uint64(t.limit-t.used) / pageSize
+	return FSInfo{
+		Type: unix.TMPFS_MAGIC, BlockSize: pageSize,
+		Blocks: uint64(t.limit) / pageSize, Free: free, Avail: free,
+		Files: uint64(names), FreeFiles: uint64(max(0, names-t.names)),
+	}, nil
+}
 
-const tmpPage = 4096
+// NewFile makes a regular file without a name: for O_TMPFILE, memfd_create and
+// shared memory. It is gone when nobody has it open any more, unless a Link has
+// given it a name.
+func (t *Tmp) NewFile(mode uint32) Node {
+	n := t.newNode(unix.S_IFREG | mode&0o7777)
+	n.nlink, n.linkable = 0, true
+	return n
+}
+
+// Close gives all frames back, of whatever is still there.
+func (t *Tmp) Close() { t.root.close() }
+
+func (n *tmpNode) close() {
+	n.free(0, lastPage)
+	for _, e := range n.kids {
+		e.node.close()
+	}
+}
 
 // tmpNode is a file, directory, symbolic link or named pipe.
 type tmpNode struct {
@@ -56,29 +78,37 @@ type tmpNode struct {
 
 	atime, mtime, ctime unix.Timespec
 
-	size  int64
-	pages map[int64]*[tmpPage]byte // a missing page is a hole
+	size    int64
+	content Object // of a regular file; a missing page is a hole
+	// linkable: a file that never had a name may get one (O_TMPFILE).
+	linkable bool
 
 	target string // symbolic link
 	pipe   *pipe  // named pipe, while it is open
 
 	// A directory's entries by name, and in order of creation with a number
-	// that never comes again, so that positions survive removals.
+	// that never comes again, so that positions survive removals. dentry is
+	// where the directory is, as soon as anybody has looked into it.
 	parent  *tmpNode
+	dentry  *Dentry
 	kids    map[string]*tmpEntry
 	order   []*tmpEntry
 	nextSeq int64
 }
 
+// tmpEntry is a name. Its dentry, made when somebody asks, goes with it when it
+// is renamed.
 type tmpEntry struct {
-	name string
-	node *tmpNode
-	seq  int64
+	name   string
+	node   *tmpNode
+	seq    int64
+	dentry *Dentry
 }
 
 func (t *Tmp) newNode(mode uint32) *tmpNode {
 	t.nextIno++
 	n := &tmpNode{fs: t, ino: t.nextIno, mode: mode, nlink: 1, nextSeq: firstSeq}
+	n.content.mem, n.content.seals = t.mem, unix.F_SEAL_SEAL
 	n.atime = now()
 	n.mtime, n.ctime = n.atime, n.atime
 	if n.isDir() {
@@ -95,7 +125,7 @@ func (n *tmpNode) isDir() bool { return n.mode&unix.S_IFMT == unix.S_IFDIR }
 func (n *tmpNode) Stat() (Stat, error) {
 	st := Stat{
 		Dev: n.fs.dev, Ino: n.ino, Mode: n.mode, Nlink: n.nlink, UID: n.uid, GID: n.gid,
-		Size: n.size, Blksize: tmpPage, Blocks: int64(len(n.pages)) * (tmpPage / 512),
+		Size: n.size, Blksize: pageSize, Blocks: int64(len(n.content.pages)) * (pageSize / 512),
 		Atime: n.atime, Mtime: n.mtime, Ctime: n.ctime,
 	}
 	if n.isDir() {
@@ -121,209 +151,10 @@ func (n *tmpNode) Readlink() (string, error) {
 	return n.target, nil
 }
 
-// checkNew refuses a name that cannot be made in n.
-func (n *tmpNode) checkNew(name string) error {
-	switch {
-	case !n.isDir():
-		return unix.ENOTDIR
-	case n.nlink == 0:
-		return unix.ENOENT // removed while somebody is in it
-	case n.kids[name] != nil:
-		return unix.EEXIST
-	case n.fs.full():
-		return unix.ENOSPC
-	}
-	return nil
-}
-
-func (n *tmpNode) add(name string, kid *tmpNode) {
-	e := &tmpEntry{name: name, node: kid, seq: n.nextSeq}
-	n.nextSeq++
-	n.kids[name] = e
-	n.order = append(n.order, e)
-	n.fs.names++
-	if kid.isDir() {
-		kid.parent = n
-		n.nlink++
-	}
-	n.changed()
-}
-
-func (n *tmpNode) remove(name string) {
-	e := n.kids[name]
-	delete(n.kids, name)
-	n.fs.names--
-	i, _ := n.position(e.seq)
-	n.order = slices.Delete(n.order, i, i+1)
-	if e.node.isDir() {
-		n.nlink--
-	}
-	n.changed()
-}
-
-// position finds the first entry with at least a sequence number.
-func (n *tmpNode) position(seq int64) (int, bool) {
-	return slices.BinarySearchFunc(n.order, seq, func(e *tmpEntry, seq int64) int { return int(e.seq - seq) })
-}
-
-func (n *tmpNode) changed() {
-	n.mtime = now()
-	n.ctime = n.mtime
-}
-
-func (n *tmpNode) Create(name string, mode uint32) (Node, error) {
-	if err := n.checkNew(name); err != nil {
-		return nil, err
-	}
-	if mode&unix.S_IFMT == 0 {
-		mode |= unix.S_IFREG
-	}
-	kid := n.fs.newNode(mode & (unix.S_IFMT | 0o7777))
-	n.add(name, kid)
-	return kid, nil
-}
-
-func (n *tmpNode) Mkdir(name string, mode uint32) error {
-	if err := n.checkNew(name); err != nil {
-		return err
-	}
-	kid := n.fs.newNode(unix.S_IFDIR | mode&0o7777)
-	kid.nlink = 2
-	n.add(name, kid)
-	return nil
-}
-
-func (n *tmpNode) Symlink(name, target string) error {
-	if err := n.checkNew(name); err != nil {
-		return err
-	}
-	kid := n.fs.newNode(unix.S_IFLNK | 0o777)
-	kid.target, kid.size = target, int64(len(target))
-	n.add(name, kid)
-	return nil
-}
-
-func (n *tmpNode) Link(name string, target Node) error {
-	if err := n.checkNew(name); err != nil {
-		return err
-	}
-	kid, ok := target.(*tmpNode)
-	switch {
-	case !ok || kid.fs != n.fs:
-		return unix.EXDEV
-	case kid.isDir():
-		return unix.EPERM
-	case kid.nlink == 0:
-		return unix.ENOENT
-	}
-	kid.nlink++
-	kid.ctime = now()
-	n.add(name, kid)
-	return nil
-}
-
-func (n *tmpNode) Unlink(name string) error {
-	if !n.isDir() {
-		return unix.ENOTDIR
-	}
-	e := n.kids[name]
-	if e == nil {
-		return unix.ENOENT
-	}
-	if e.node.isDir() {
-		return unix.EISDIR
-	}
-	n.remove(name)
-	e.node.drop()
-	return nil
-}
-
-// drop takes a name away from a node.
-func (n *tmpNode) drop() {
-	n.nlink--
-	n.ctime = now()
-	n.forget()
-}
-
-// forget frees the content once the node has neither names nor users.
-func (n *tmpNode) forget() {
-	if n.nlink == 0 && n.opens == 0 && !n.isDir() {
-		n.fs.used -= int64(len(n.pages)) * tmpPage
-		n.pages = nil
-	}
-}
-
-func (n *tmpNode) Rmdir(name string) error {
-	if !n.isDir() {
-		return unix.ENOTDIR
-	}
-	e := n.kids[name]
-	switch {
-	case e == nil:
-		return unix.ENOENT
-	case !e.node.isDir():
-		return unix.ENOTDIR
-	case len(e.node.kids) > 0:
-		return unix.ENOTEMPTY
-	}
-	n.remove(name)
-	e.node.nlink = 0
-	return nil
-}
-
-func (n *tmpNode) Rename(oldName string, newDir Node, newName string) error {
-	to, ok := newDir.(*tmpNode)
-	if !ok || to.fs != n.fs {
-		return unix.EXDEV
-	}
-	if !n.isDir() || !to.isDir() {
-		return unix.ENOTDIR
-	}
-	e := n.kids[oldName]
-	if e == nil || to.nlink == 0 {
-		return unix.ENOENT
-	}
-	kid := e.node
-	if kid.contains(to) {
-		return unix.EINVAL // into itself
-	}
-	if old := to.kids[newName]; old != nil {
-		switch {
-		case old.node == kid:
-			return nil
-		case old.node.contains(n):
-			return unix.ENOTEMPTY // whatever is to take its place
-		case kid.isDir() && !old.node.isDir():
-			return unix.ENOTDIR
-		case !kid.isDir() && old.node.isDir():
-			return unix.EISDIR
-		case len(old.node.kids) > 0:
-			return unix.ENOTEMPTY
-		}
-		to.remove(newName)
-		if old.node.isDir() {
-			old.node.nlink = 0
-		} else {
-			old.node.drop()
-		}
-	}
-	n.remove(oldName)
-	to.add(newName, kid)
-	kid.ctime = now()
-	return nil
-}
-
-// contains reports whether d is n or lies below it.
-func (n *tmpNode) contains(d *tmpNode) bool {
-	for ; d != n; d = d.parent {
-		if d == d.parent {
-			return false
-		}
-	}
-	return true
-}
-
 func (n *tmpNode) Chmod(mode uint32) error {
+	if n.content.seals&unix.F_SEAL_EXEC != 0 && (mode^n.mode)&0o111 != 0 {
+		return unix.EPERM
+	}
 	n.mode = n.mode&unix.S_IFMT | mode&0o7777
 	n.ctime = now()
 	return nil

@@ -3,6 +3,8 @@ package vfs
 import (
 	"math"
 
+	"goskas/physmem"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -24,7 +26,11 @@ func (n *tmpNode) Open(flags int) (File, error) {
 		}
 	}
 	n.opens++
-	return &tmpFile{node: n}, nil
+	f := &tmpFile{node: n}
+	if n.isDir() {
+		return f, nil
+	}
+	return &tmpRegular{f}, nil
 }
 
 func (n *tmpNode) Truncate(size int64) error {
@@ -33,18 +39,86 @@ func (n *tmpNode) Truncate(size int64) error {
 		return unix.EISDIR
 	case size < 0 || n.mode&unix.S_IFMT != unix.S_IFREG:
 		return unix.EINVAL
+	case size < n.size && n.content.seals&unix.F_SEAL_SHRINK != 0, size > n.size && n.content.seals&unix.F_SEAL_GROW != 0:
+		return unix.EPERM
 	}
-	first := (size + tmpPage - 1) / tmpPage // the first page that goes
-	for i := range n.pages {
-		if i >= first {
-			delete(n.pages, i)
-			n.fs.used -= tmpPage
-		}
-	}
-	if p := n.pages[size/tmpPage]; p != nil && size%tmpPage != 0 {
-		clear(p[size%tmpPage:])
+	n.cut(size)
+	n.changed()
+	return nil
+}
+
+// cut makes the file end at size.
+func (n *tmpNode) cut(size int64) {
+	if size < n.size {
+		n.size = size
+		n.free(pagesOf(size), lastPage)
+		n.content.clear(size, pagesOf(size)*pageSize)
 	}
 	n.size = size
+}
+
+// free gives up the pages [from, to).
+func (n *tmpNode) free(from, to int64) {
+	n.fs.used -= int64(n.content.drop(from, to)) * pageSize
+}
+
+// page is the frame of a page that is there, or made now.
+func (n *tmpNode) page(i int64) (physmem.PFN, error) {
+	if pfn, ok := n.content.pages[i]; ok {
+		return pfn, nil
+	}
+	if n.fs.used+pageSize > n.fs.limit {
+		return 0, unix.ENOSPC
+	}
+	pfn, err := n.fs.mem.Alloc()
+	if err != nil {
+		return 0, err
+	}
+	n.content.put(i, pfn)
+	n.fs.used += pageSize
+	return pfn, nil
+}
+
+// Allocate implements Allocator with the modes that Linux's tmpfs has.
+func (f *tmpRegular) Allocate(mode uint32, off, size int64) error {
+	n, end := f.node, off+size
+	switch {
+	case mode&^(unix.FALLOC_FL_KEEP_SIZE|unix.FALLOC_FL_PUNCH_HOLE) != 0:
+		return unix.EOPNOTSUPP
+	case mode&unix.FALLOC_FL_PUNCH_HOLE != 0:
+		if n.content.seals&(unix.F_SEAL_WRITE|unix.F_SEAL_FUTURE_WRITE) != 0 {
+			return unix.EPERM
+		}
+		first, last := pagesOf(off), end/pageSize
+		if first < last {
+			n.free(first, last)
+		}
+		n.content.clear(off, min(end, first*pageSize))
+		n.content.clear(max(off, last*pageSize), end)
+		n.changed()
+		return nil
+	case mode&unix.FALLOC_FL_KEEP_SIZE == 0 && end > n.size && n.content.seals&unix.F_SEAL_GROW != 0:
+		return unix.EPERM
+	}
+	if size > n.fs.limit {
+		return unix.ENOSPC
+	}
+	var made []int64
+	for i := off / pageSize; i < pagesOf(end); i++ {
+		if n.content.Has(i) {
+			continue
+		}
+		if _, err := n.page(i); err != nil {
+			for _, i := range made { // all or nothing
+				n.free(i, i+1)
+			}
+			return memErrno(err)
+		}
+		made = append(made, i)
+	}
+	if mode&unix.FALLOC_FL_KEEP_SIZE == 0 {
+		n.size = max(n.size, end)
+	}
 	n.changed()
 	return nil
 }
@@ -57,17 +131,13 @@ func (n *tmpNode) readAt(p []byte, off int64) (int, error) {
 		return 0, nil
 	}
 	p = p[:min(int64(len(p)), n.size-off)]
-	for done := 0; done < len(p); {
-		at := off + int64(done)
-		chunk := p[done:]
-		chunk = chunk[:min(len(chunk), int(tmpPage-at%tmpPage))]
-		if page := n.pages[at/tmpPage]; page != nil {
-			copy(chunk, page[at%tmpPage:])
-		} else {
-			clear(chunk)
+	n.content.each(p, off, func(chunk, page []byte) {
+		if page == nil {
+			clear(chunk) // a hole
+			return
 		}
-		done += len(chunk)
-	}
+		copy(chunk, page)
+	})
 	n.atime = now()
 	return len(p), nil
 }
@@ -80,30 +150,37 @@ func (n *tmpNode) writeAt(p []byte, off int64) (int, error) {
 		return 0, nil
 	case off > math.MaxInt64-int64(len(p)):
 		return 0, unix.EFBIG
+	case n.content.seals&(unix.F_SEAL_WRITE|unix.F_SEAL_FUTURE_WRITE) != 0:
+		return 0, unix.EPERM
+	case n.content.seals&unix.F_SEAL_GROW != 0 && off+int64(len(p)) > n.size:
+		if off >= n.size {
+			return 0, unix.EPERM
+		}
+		p = p[:n.size-off]
 	}
 	done := 0
 	for done < len(p) {
 		at := off + int64(done)
-		page := n.pages[at/tmpPage]
-		if page == nil {
-			if n.fs.used+tmpPage > n.fs.limit {
-				break
+		pfn, err := n.page(at / pageSize)
+		if err != nil {
+			if done == 0 {
+				return 0, memErrno(err)
 			}
-			page = new([tmpPage]byte)
-			if n.pages == nil {
-				n.pages = make(map[int64]*[tmpPage]byte)
-			}
-			n.pages[at/tmpPage] = page
-			n.fs.used += tmpPage
+			break
 		}
-		done += copy(page[at%tmpPage:], p[done:])
-	}
-	if done == 0 {
-		return 0, unix.ENOSPC
+		done += copy(n.fs.mem.Bytes(pfn)[at%pageSize:], p[done:])
 	}
 	n.size = max(n.size, off+int64(done))
 	n.changed()
 	return done, nil
+}
+
+// memErrno is what a guest is told for an error of Memory.
+func memErrno(err error) unix.Errno {
+	if e, ok := err.(unix.Errno); ok {
+		return e
+	}
+	return unix.ENOMEM
 }
 
 // tmpFile is an open node of a Tmp.
@@ -161,3 +238,42 @@ func (f *tmpFile) Readdir(pos int64, limit int) ([]Dirent, error) {
 	}
 	return list[:min(limit, len(list))], nil
 }
+
+// tmpRegular is an open regular file, which can be mapped. The frames of a
+// mapping are the file.
+type tmpRegular struct{ *tmpFile }
+
+func (f *tmpRegular) Object() *Object { return &f.node.content }
+
+// Pages implements Mappable.
+func (f *tmpRegular) Pages() int64 { return pagesOf(f.node.size) }
+
+// Page implements Mappable. A hole becomes a page of zeros, as in Linux.
+func (f *tmpRegular) Page(i int64) (physmem.PFN, error) {
+	n := f.node
+	if i >= pagesOf(n.size) {
+		return 0, errBehind
+	}
+	pfn, err := n.page(i)
+	if err == nil {
+		n.fs.mem.Ref(pfn)
+	}
+	return pfn, err
+}
+
+// Fill implements Mappable.
+func (f *tmpRegular) Fill(i int64, frame []byte) error {
+	if i >= pagesOf(f.node.size) {
+		return errBehind
+	}
+	copy(frame, f.node.content.bytes(i))
+	return nil
+}
+
+// ReadAhead implements Mappable: there is nowhere to read from.
+func (f *tmpRegular) ReadAhead(int64, int) (physmem.PFN, int) { return 0, 0 }
+
+// Dirtied and WriteBack implement Mappable: there is no other file to keep up to
+// date, but its time.
+func (f *tmpRegular) Dirtied(int64)                { f.node.changed() }
+func (f *tmpRegular) WriteBack(int64, int64) error { return nil }

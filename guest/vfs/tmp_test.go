@@ -12,7 +12,7 @@ import (
 // Empty files, directories and links cost memory, too: a guest could once make
 // any number of them.
 func TestTmpLimitsNames(t *testing.T) {
-	fs := NewTmp(1, 1<<20)
+	fs := NewTmp(1, 1<<20, newMemory(t))
 	root := fs.Root()
 	file, err := root.Create("file", 0o644)
 	if err != nil {
@@ -36,7 +36,7 @@ func TestTmpLimitsNames(t *testing.T) {
 			t.Errorf("kind %d: %v", i, err)
 		}
 	}
-	if err := root.Rename("file", root, "renamed"); err != nil {
+	if err := root.Rename("file", root, "renamed", 0); err != nil {
 		t.Errorf("rename in a full tree: %v", err)
 	}
 	if err := root.Unlink("renamed"); err != nil {
@@ -50,8 +50,8 @@ func TestTmpLimitsNames(t *testing.T) {
 // Space is counted page by page, given back with the last name or user, and a
 // file that meets the limit keeps what it has.
 func TestTmpAccountsForSpace(t *testing.T) {
-	const limit = 16 * tmpPage
-	fs := NewTmp(1, limit)
+	const limit = 16 * pageSize
+	fs := NewTmp(1, limit, newMemory(t))
 	rnd := rand.New(rand.NewPCG(1, 7))
 	type state struct {
 		node Node
@@ -79,12 +79,12 @@ func TestTmpAccountsForSpace(t *testing.T) {
 				continue
 			}
 			off := int64(rnd.IntN(1 << 20))
-			b := bytes.Repeat([]byte{1}, 1+rnd.IntN(3*tmpPage))
+			b := bytes.Repeat([]byte{1}, 1+rnd.IntN(3*pageSize))
 			n, err := s.file.WriteAt(b, off)
 			if n == 0 != (err == unix.ENOSPC) {
 				t.Fatalf("write: %d, %v", n, err)
 			}
-			for p := off / tmpPage; n > 0 && p <= (off+int64(n)-1)/tmpPage; p++ {
+			for p := off / pageSize; n > 0 && p <= (off+int64(n)-1)/pageSize; p++ {
 				s.data[p] = true
 			}
 		case op == 3:
@@ -94,7 +94,7 @@ func TestTmpAccountsForSpace(t *testing.T) {
 				t.Fatal(err)
 			}
 			for p := range s.data {
-				if p*tmpPage >= size {
+				if p*pageSize >= size {
 					delete(s.data, p)
 				}
 			}
@@ -117,7 +117,7 @@ func TestTmpAccountsForSpace(t *testing.T) {
 		}
 		want := int64(0)
 		for _, s := range files {
-			want += int64(len(s.data)) * tmpPage
+			want += int64(len(s.data)) * pageSize
 		}
 		if fs.Used() != want || want > limit {
 			t.Fatalf("%d bytes used of %d, want %d", fs.Used(), limit, want)
@@ -128,7 +128,7 @@ func TestTmpAccountsForSpace(t *testing.T) {
 // Positions in a directory stay good while names come and go: what is there all
 // the time is listed once.
 func TestReaddirWhileNamesChange(t *testing.T) {
-	fs := NewTmp(1, 1<<20)
+	fs := NewTmp(1, 1<<20, newMemory(t))
 	rnd := rand.New(rand.NewPCG(2, 7))
 	for i := range 40 {
 		if _, err := fs.Root().Create(fmt.Sprintf("keep%d", i), 0o644); err != nil {
@@ -160,7 +160,7 @@ func TestReaddirWhileNamesChange(t *testing.T) {
 			}
 			fs.Root().Unlink(fmt.Sprintf("r%d.%d", round, rnd.IntN(n)))
 			if rnd.IntN(4) == 0 { // a name that moves is not lost for the others
-				fs.Root().Rename(name, fs.Root(), name+"x")
+				fs.Root().Rename(name, fs.Root(), name+"x", 0)
 			}
 		}
 		f.Close()

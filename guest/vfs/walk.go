@@ -13,25 +13,35 @@ const (
 	maxLinks = 40
 )
 
-// Dentry is a node at its place in the namespace.
+// Dentry is a node at its place in the namespace. One in a tree that the guest
+// can change follows the name when that is changed.
 type Dentry struct {
-	Parent *Dentry // nil for the root
-	Name   string
-	Node   Node
+	Parent  *Dentry // nil for the root
+	Name    string
+	Node    Node
+	Deleted bool // the name is gone, Name is what it was
+}
+
+// placer is a directory whose names can change. It keeps the dentries of those.
+type placer interface {
+	// Place is the dentry of a name, nil if there is none; d is the
+	// directory's own.
+	Place(d *Dentry, name string) *Dentry
 }
 
 // Namespace is a tree of mounted trees.
 type Namespace struct {
 	root *Dentry
 	// mounts has the mounted trees by path; names has the last components
-	// of those, so that most lookups need not build a path.
-	mounts map[string]Node
+	// of those, so that most lookups need not build a path. The dentry of a
+	// mount gets its parent when it is found.
+	mounts map[string]*Dentry
 	names  map[string]bool
 }
 
 // NewNamespace makes a namespace over a root directory.
 func NewNamespace(root Node) *Namespace {
-	return &Namespace{root: &Dentry{Node: root}, mounts: make(map[string]Node), names: make(map[string]bool)}
+	return &Namespace{root: &Dentry{Node: root}, mounts: make(map[string]*Dentry), names: make(map[string]bool)}
 }
 
 // Root is the root directory.
@@ -39,8 +49,9 @@ func (n *Namespace) Root() *Dentry { return n.root }
 
 // Mount puts a tree at a clean absolute path, whether or not something is there.
 func (n *Namespace) Mount(path string, node Node) {
-	n.mounts[path] = node
-	n.names[path[strings.LastIndexByte(path, '/')+1:]] = true
+	name := path[strings.LastIndexByte(path, '/')+1:]
+	n.mounts[path] = &Dentry{Name: name, Node: node}
+	n.names[name] = true
 }
 
 // Mounts lists the mount points.
@@ -50,6 +61,14 @@ func (n *Namespace) Mounts() []string {
 		list = append(list, path)
 	}
 	return list
+}
+
+// Show is Path for /proc: a name that is gone is marked.
+func (n *Namespace) Show(d *Dentry) string {
+	if d.Deleted {
+		return n.Path(d) + " (deleted)"
+	}
+	return n.Path(d)
 }
 
 // Path is where d is, as getcwd tells it.
@@ -77,10 +96,14 @@ func (n *Namespace) child(d *Dentry, name string) (*Dentry, error) {
 		}
 		return nil, unix.ENAMETOOLONG
 	}
-	c := &Dentry{Parent: d, Name: name}
 	if n.names[name] {
-		if node, ok := n.mounts[n.Path(c)]; ok {
-			c.Node = node
+		if m := n.mounts[n.Path(&Dentry{Parent: d, Name: name})]; m != nil {
+			m.Parent = d
+			return m, nil
+		}
+	}
+	if p, ok := d.Node.(placer); ok {
+		if c := p.Place(d, name); c != nil {
 			return c, nil
 		}
 	}
@@ -88,13 +111,12 @@ func (n *Namespace) child(d *Dentry, name string) (*Dentry, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.Node = node
-	return c, nil
+	return &Dentry{Parent: d, Name: name, Node: node}, nil
 }
 
 // IsMount reports whether d is the root of a mounted tree.
 func (n *Namespace) IsMount(d *Dentry) bool {
-	return d.Parent == nil || n.names[d.Name] && n.mounts[n.Path(d)] != nil
+	return d.Parent == nil || n.names[d.Name] && n.mounts[n.Path(d)] == d
 }
 
 // Walk finds what a path names, starting from cwd if it is relative. A symbolic
