@@ -54,8 +54,11 @@ type Process struct {
 	stopNews bool // a stop that wait4(WUNTRACED) has not reported
 	contNews bool // a continue that wait4(WCONTINUED) has not reported
 
-	itimerReal itimer
-	rlimits    [16]unix.Rlimit
+	itimers   [3]itimer
+	timers    map[int]*posixTimer
+	nextTimer int
+	cpuTimers []*expiry // that run on CPU time
+	rlimits   [16]unix.Rlimit
 
 	started time.Duration
 	gone    usage // of threads that are gone
@@ -96,6 +99,7 @@ func (p *Process) used() usage {
 // the caller fills it in and starts it.
 func (k *Kernel) newTask() (*Task, unix.Errno) {
 	p := &Process{k: k, exitSig: int(unix.SIGCHLD), dumpable: true, started: k.now()}
+	p.newItimers()
 	t, e := k.newThread(p)
 	if e != 0 {
 		return nil, e

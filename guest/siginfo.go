@@ -18,6 +18,12 @@ type sigInfo struct {
 	stime  uint64
 	addr   arch.Addr // faults and traps
 	value  uint64    // sigqueue, timers
+	// timer is the one that has expired, setting what it was set to; timerID and
+	// overrun are filled in when the signal is taken.
+	timer   *posixTimer
+	setting int
+	timerID int
+	overrun int32
 	// raw is the guest's own siginfo (rt_sigqueueinfo), used as it is.
 	raw     *[abi.SI_SIZE]byte
 	isFault bool // addr counts, also if it is 0
@@ -32,6 +38,12 @@ func (in *sigInfo) bytes() (b [abi.SI_SIZE]byte) {
 	le.PutUint32(b[abi.SI_OFF_CODE:], uint32(in.code))
 	if in.isFault || in.addr != 0 {
 		le.PutUint64(b[abi.SI_OFF_ADDR:], uint64(in.addr))
+		return b
+	}
+	if in.timer != nil {
+		le.PutUint32(b[abi.SI_OFF_TIMERID:], uint32(in.timerID))
+		le.PutUint32(b[abi.SI_OFF_OVERRUN:], uint32(in.overrun))
+		le.PutUint64(b[abi.SI_OFF_VALUE:], in.value)
 		return b
 	}
 	le.PutUint32(b[abi.SI_OFF_PID:], uint32(in.pid))

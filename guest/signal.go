@@ -87,11 +87,15 @@ func (t *Task) deliverable() uint64 {
 // dequeue takes the next pending signal of a set: those for t alone come before
 // those for its process.
 func (t *Task) dequeue(set uint64) (sigInfo, bool) {
-	in, ok := t.pending.take(t.k, set)
-	if !ok {
-		in, ok = t.shared.take(t.k, set)
+	for {
+		in, ok := t.pending.take(t.k, set)
+		if !ok {
+			in, ok = t.shared.take(t.k, set)
+		}
+		if !ok || in.timer == nil || in.timer.taken(&in) {
+			return in, ok
+		}
 	}
-	return in, ok
 }
 
 // setBlocked changes the mask of blocked signals. Another thread has to see to

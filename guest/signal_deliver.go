@@ -134,7 +134,7 @@ func (k *Kernel) enterHandler(t *Task, in *sigInfo, act sigAction) {
 	}
 	t.setBlocked(blocked)
 	if act.flags&abi.SA_RESETHAND != 0 {
-		t.sig.actions[in.no] = sigAction{}
+		t.sig.actions[in.no].handler = abi.SIG_DFL
 	}
 }
 

@@ -20,11 +20,11 @@ type sigQueue struct {
 // Linux's kernel/signal.c).
 func (q *sigQueue) add(k *Kernel, in sigInfo, limit uint64) unix.Errno {
 	bit := sigBit(in.no)
-	if in.no < firstRT && q.set&bit != 0 {
+	if in.no < firstRT && q.set&bit != 0 && in.timer == nil {
 		return 0
 	}
 	code := in.codeValue()
-	forced := in.no < firstRT && code >= 0
+	forced := in.no < firstRT && code >= 0 || in.timer != nil
 	if !forced && uint64(k.queuedSignals) >= limit {
 		if in.no >= firstRT && code != abi.SI_USER && code != abi.SI_KERNEL {
 			return unix.EAGAIN

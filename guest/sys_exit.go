@@ -57,8 +57,7 @@ func (k *Kernel) exitThread(t *Task, status int) {
 	p := t.Process
 	k.traceExited(t, status)
 	t.leaveMemory()
-	t.stime += k.now() - t.kernelSince
-	t.kernelSince = k.now()
+	t.account()
 	t.leaveChildren()
 	t.release()
 	t.state = taskZombie

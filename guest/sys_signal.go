@@ -14,6 +14,11 @@ const sigsetSize = 8
 
 func validSignal(no int) bool { return no >= 1 && no <= numSignals }
 
+// knownFlags are the flags of an action that stay; the others are cleared, so
+// that a program can tell what there is (linux/signal_types.h).
+const knownFlags = abi.SA_NOCLDSTOP | abi.SA_NOCLDWAIT | abi.SA_SIGINFO | abi.SA_ONSTACK | abi.SA_RESTART |
+	abi.SA_NODEFER | abi.SA_RESETHAND | abi.SA_EXPOSE_TAGBITS | abi.SA_RESTORER
+
 func sysRtSigaction(t *Task, a args) (int64, unix.Errno) {
 	no, act, old := a.int(0), a.addr(1), a.addr(2)
 	if a[3] != sigsetSize || !validSignal(no) {
@@ -30,6 +35,7 @@ func sysRtSigaction(t *Task, a args) (int64, unix.Errno) {
 			return 0, e
 		}
 		*slot = sigAction{handler: arch.Addr(w[0]), flags: w[1], restorer: arch.Addr(w[2]), mask: w[3] &^ unblockable}
+		slot.flags &= knownFlags
 		if t.ignores(no) {
 			t.discard(sigBit(no))
 		}
@@ -171,10 +177,10 @@ func (t *Task) setAltStack(base arch.Addr, size uint64, flags uint32) unix.Errno
 
 func sysKill(t *Task, a args) (int64, unix.Errno) {
 	pid, no := a.int(0), a.int(1)
-	if no != 0 && !validSignal(no) {
-		return 0, unix.EINVAL
-	}
 	in := t.userSignal(no, abi.SI_USER)
+	if no != 0 && !validSignal(no) {
+		in.no = 0 // whether there is a process is looked at first
+	}
 	found := false
 	switch {
 	case pid > 0:
@@ -194,8 +200,11 @@ func sysKill(t *Task, a args) (int64, unix.Errno) {
 	default:
 		found = t.k.signalGroup(-pid, in)
 	}
-	if !found {
+	switch {
+	case !found:
 		return 0, unix.ESRCH
+	case in.no != no:
+		return 0, unix.EINVAL
 	}
 	return 0, 0
 }
@@ -225,22 +234,40 @@ func (t *Task) tkill(tgid, tid, no int) (int64, unix.Errno) {
 }
 
 func sysRtSigqueueinfo(t *Task, a args) (int64, unix.Errno) {
-	no := a.int(1)
+	return t.queueInfo(-1, a.int(0), a.int(1), a.addr(2))
+}
+
+func sysRtTgsigqueueinfo(t *Task, a args) (int64, unix.Errno) {
+	if a.int(0) <= 0 {
+		return 0, unix.EINVAL
+	}
+	return t.queueInfo(a.int(0), a.int(1), a.int(2), a.addr(3))
+}
+
+// queueInfo sends a signal with a siginfo of the sender's own, to the process of
+// tid, or if tgid is not -1 to that thread of it.
+func (t *Task) queueInfo(tgid, tid, no int, at arch.Addr) (int64, unix.Errno) {
 	raw := new([abi.SI_SIZE]byte)
-	if e := t.copyIn(a.addr(2), raw[:]); e != 0 {
+	if e := t.copyIn(at, raw[:]); e != 0 {
 		return 0, e
 	}
-	target := t.k.tasks[a.int(0)]
+	target := t.k.tasks[tid]
 	switch code := int32(le.Uint32(raw[abi.SI_OFF_CODE:])); {
+	case tgid != -1 && tid <= 0:
+		return 0, unix.EINVAL
+	case (code >= 0 || code == abi.SI_TKILL) && tid != t.tid:
+		return 0, unix.EPERM // would pretend to come from the kernel
+	case target == nil || tgid != -1 && target.pid != tgid:
+		return 0, unix.ESRCH
 	case no != 0 && !validSignal(no):
 		return 0, unix.EINVAL
-	case target == nil:
-		return 0, unix.ESRCH
-	case (code >= 0 || code == abi.SI_TKILL) && target != t:
-		return 0, unix.EPERM // would pretend to come from the kernel
 	}
 	le.PutUint32(raw[abi.SI_OFF_SIGNO:], uint32(no))
-	return 0, target.Process.send(sigInfo{no: no, raw: raw})
+	in := sigInfo{no: no, raw: raw}
+	if tgid != -1 {
+		return 0, target.send(in)
+	}
+	return 0, target.Process.send(in)
 }
 
 // loadTimespec reads a relative time.

@@ -4,8 +4,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"goskas/timer"
 )
 
 // clock reads a clock of clock_gettime.
@@ -17,13 +15,64 @@ func (t *Task) clock(id int) (time.Duration, unix.Errno) {
 		return time.Duration(time.Now().UnixNano()) + 37*time.Second, 0
 	case unix.CLOCK_MONOTONIC, unix.CLOCK_MONOTONIC_RAW, unix.CLOCK_MONOTONIC_COARSE, unix.CLOCK_BOOTTIME:
 		return t.k.now(), 0
-	case unix.CLOCK_THREAD_CPUTIME_ID:
-		return t.utime + t.stime + t.k.now() - t.kernelSince, 0
-	case unix.CLOCK_PROCESS_CPUTIME_ID:
-		u := t.used()
-		return u.utime + u.stime + t.k.now() - t.kernelSince, 0
 	}
-	return 0, unix.EINVAL
+	read, e := t.cpuClock(id)
+	if e != 0 {
+		return 0, e
+	}
+	t.account()
+	return read(), 0
+}
+
+// A clock number below 0 is that of a process or thread: its complement, above
+// three bits of which one says that it is a thread, and two what is counted
+// (linux/posix-timers_types.h).
+const (
+	cpuClockThread  = 4
+	cpuClockWhich   = 3
+	cpuClockProf    = 0
+	cpuClockVirtual = 1
+	cpuClockSched   = 2
+)
+
+// cpuClock finds a clock that counts the CPU time of a process or a thread.
+func (t *Task) cpuClock(id int) (read func() time.Duration, e unix.Errno) {
+	switch {
+	case id == unix.CLOCK_THREAD_CPUTIME_ID:
+		return t.cpuTime, 0
+	case id == unix.CLOCK_PROCESS_CPUTIME_ID:
+		return t.Process.cpuTime, 0
+	case id >= 0 || id&cpuClockWhich == cpuClockWhich:
+		return nil, unix.EINVAL
+	}
+	target := t.processOf(^(id >> 3))
+	if target == nil {
+		return nil, unix.EINVAL
+	}
+	virtual := id&cpuClockWhich == cpuClockVirtual
+	if id&cpuClockThread == 0 {
+		if target.leader != target && target != t {
+			return nil, unix.EINVAL
+		}
+		if virtual {
+			return target.userTime, 0
+		}
+		return target.Process.cpuTime, 0
+	}
+	if target.Process != t.Process {
+		return nil, unix.EINVAL
+	}
+	if virtual {
+		return func() time.Duration { return target.utime }, 0
+	}
+	return target.cpuTime, 0
+}
+
+// account counts the time that t has spent in the kernel until now.
+func (t *Task) account() {
+	now := t.k.now()
+	t.stime += now - t.kernelSince
+	t.kernelSince = now
 }
 
 // splitTime is d as seconds and nanoseconds.
@@ -99,9 +148,6 @@ func sysClockNanosleep(t *Task, a args) (int64, unix.Errno) {
 	return 0, unix.EINVAL
 }
 
-// timerAbstime is TIMER_ABSTIME (linux/time.h).
-const timerAbstime = 1
-
 // sleep is clock_nanosleep: the time at a[2], where to put the rest at a[3].
 func (t *Task) sleep(id, flags int, a args) (int64, unix.Errno) {
 	if !t.call.timed {
@@ -127,132 +173,6 @@ func (t *Task) sleep(id, flags int, a args) (int64, unix.Errno) {
 		}
 	}
 	return v, e
-}
-
-// itimer is an interval timer on the monotonic clock.
-type itimer struct {
-	timer    *timer.Timer // nil: not armed
-	at       time.Duration
-	interval time.Duration
-}
-
-func (it *itimer) stop(k *Kernel) {
-	if it.timer != nil {
-		k.timers.Cancel(it.timer)
-		it.timer = nil
-	}
-}
-
-// left is the time to the next expiry, 0 if it is not armed.
-func (it *itimer) left(now time.Duration) time.Duration {
-	if it.timer == nil {
-		return 0
-	}
-	return max(time.Microsecond, it.at-now)
-}
-
-// setReal arms p's ITIMER_REAL; a zero value disarms it.
-func (p *Process) setReal(value, interval time.Duration) {
-	it := &p.itimerReal
-	it.stop(p.k)
-	it.interval = interval
-	if value > 0 {
-		it.at = addDuration(p.k.now(), value)
-		it.timer = p.k.timers.Add(it.at, p.realExpired)
-		if p.k.idlers > 0 {
-			p.k.setAlarm()
-		}
-	}
-}
-
-func (p *Process) stopTimers() { p.itimerReal.stop(p.k) }
-
-func (p *Process) realExpired() {
-	it := &p.itimerReal
-	it.timer = nil
-	if it.interval > 0 {
-		// Expiries that were missed are not made up for.
-		now := p.k.now()
-		missed := max(0, now-it.at) / it.interval
-		it.at = addDuration(it.at+missed*it.interval, it.interval)
-		it.timer = p.k.timers.Add(it.at, p.realExpired)
-	}
-	p.send(kernelSignal(int(unix.SIGALRM)))
-}
-
-func sysAlarm(t *Task, a args) (int64, unix.Errno) {
-	left := t.itimerReal.left(t.k.now())
-	t.setReal(time.Duration(a.u32(0))*time.Second, 0)
-	// Rounded, but never to 0 while there is one.
-	sec := (left + time.Second/2) / time.Second
-	if left > 0 && sec == 0 {
-		sec = 1
-	}
-	return int64(sec), 0
-}
-
-// Interval timers by number (linux/time.h).
-const (
-	itimerRealNo = 0
-	itimerProfNo = 2
-)
-
-func sysSetitimer(t *Task, a args) (int64, unix.Errno) {
-	if which := a.u32(0); which != itimerRealNo {
-		return 0, unix.EINVAL // no virtual and profiling timers
-	}
-	var w [4]uint64
-	if a[1] != 0 {
-		if e := t.loadWords(a.addr(1), w[:]); e != 0 {
-			return 0, e
-		}
-	}
-	interval, e := timeval(w[0], w[1])
-	if e != 0 {
-		return 0, e
-	}
-	value, e := timeval(w[2], w[3])
-	if e != 0 {
-		return 0, e
-	}
-	old := t.itimerWords()
-	t.setReal(value, interval)
-	if a[2] != 0 {
-		return 0, t.storeWords(a.addr(2), old[:]...)
-	}
-	return 0, 0
-}
-
-func sysGetitimer(t *Task, a args) (int64, unix.Errno) {
-	which := a.u32(0)
-	if which > itimerProfNo {
-		return 0, unix.EINVAL
-	}
-	var w [4]uint64
-	if which == itimerRealNo {
-		w = t.itimerWords()
-	}
-	return 0, t.storeWords(a.addr(1), w[:]...)
-}
-
-// itimerWords is ITIMER_REAL as a struct itimerval.
-func (t *Task) itimerWords() (w [4]uint64) {
-	it := &t.itimerReal
-	if it.timer != nil {
-		w[0], w[1] = splitTime(it.interval)
-	}
-	w[2], w[3] = splitTime(it.left(t.k.now()))
-	w[1] /= 1000
-	w[3] /= 1000
-	return w
-}
-
-// timeval converts a struct timeval.
-func timeval(sec, usec uint64) (time.Duration, unix.Errno) {
-	if usec >= 1e6 {
-		return 0, unix.EINVAL
-	}
-	return timespec([2]uint64{sec, usec * 1000})
 }
 
 func sysTimes(t *Task, a args) (int64, unix.Errno) {

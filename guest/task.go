@@ -125,6 +125,7 @@ func (t *Task) setImage(sp *Space, exe string, argv []string) {
 	}
 	t.files.CloseExec()
 	t.sig = t.sig.forExec()
+	t.deletePosixTimers()
 	t.noAltStack()
 	t.k.stats.Execs++
 }

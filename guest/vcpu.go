@@ -65,14 +65,17 @@ func (k *Kernel) runTask(v *skas.VCPU, t *Task) {
 // enterGuest runs guest code to its next event and handles that.
 func (k *Kernel) enterGuest(v *skas.VCPU, t *Task) {
 	host := t.space.host()
-	in := k.now()
-	t.stime += in - t.kernelSince
+	t.account()
+	in := t.kernelSince
 	k.mu.Unlock()
 	ev, err := v.Run(host, &t.regs)
 	k.mu.Lock()
 	t.kernelSince = k.now()
 	t.utime += t.kernelSince - in
 	k.stats.guestTime += t.kernelSince - in
+	if len(t.cpuTimers) > 0 {
+		t.runCPUTimers()
+	}
 
 	if err != nil {
 		k.runFailed(t, err)
