@@ -33,6 +33,6 @@
 // mm.Table copies alone (uaccess.go), counts are clamped before use, and a
 // guest mistake is an errno or a signal, never a Go panic.
 //
-// What is missing on purpose: sockets, swap, users other than root, and futexes
+// What is missing on purpose: networks, swap, users other than root, and futexes
 // with priority inheritance.
 package guest

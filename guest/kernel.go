@@ -71,6 +71,7 @@ type Kernel struct {
 	shm     *vfs.Tmp       // holds what has no name: shared memory
 	tty     tty
 	pipes   vfs.Pipes
+	sockets vfs.Sockets
 	current *Task  // whose system call is being attempted
 	scratch []byte // bounce buffer of the call that holds mu
 	// pollQueues and spareWaiters keep memory for waits on many files.

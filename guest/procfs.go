@@ -342,6 +342,9 @@ func (n *aliasNode) Open(flags int) (vfs.File, error) {
 	if flags&unix.O_DIRECTORY != 0 {
 		return nil, unix.ENOTDIR
 	}
+	if _, ok := n.file.File.(*vfs.Socket); ok {
+		return nil, unix.ENXIO
+	}
 	n.file.Ref()
 	return aliasFile{n.file.File, n.file}, nil
 }

@@ -200,8 +200,8 @@ func sysMknodat(t *Task, a args) (int64, unix.Errno) {
 
 func (t *Task) mknodAt(fd int, path arch.Addr, mode uint32) (int64, unix.Errno) {
 	switch mode & unix.S_IFMT {
-	case 0, unix.S_IFREG, unix.S_IFIFO:
-	case unix.S_IFCHR, unix.S_IFBLK, unix.S_IFSOCK:
+	case 0, unix.S_IFREG, unix.S_IFIFO, unix.S_IFSOCK:
+	case unix.S_IFCHR, unix.S_IFBLK:
 		return 0, unix.EPERM
 	default:
 		return 0, unix.EINVAL

@@ -45,6 +45,14 @@ type stream interface {
 
 // readOn reads where f stands, and moves it by what has reached user memory.
 func (t *Task) readOn(f *vfs.OpenFile, s segments) (int64, unix.Errno) {
+	if sock, ok := f.File.(*vfs.Socket); ok {
+		if s.size() == 0 {
+			return 0, 0
+		}
+		v, r, e := t.recv(f, sock, s, 0)
+		closeAll(r.files) // there is no place for them
+		return v, e
+	}
 	if p, ok := f.File.(stream); ok {
 		return t.read(f, s, func(b []byte, _ uint64) (int, error) { return p.Peek(b) }, p.Take)
 	}
@@ -57,6 +65,14 @@ func (t *Task) readOn(f *vfs.OpenFile, s segments) (int64, unix.Errno) {
 		f.Offset = off + n
 	}
 	return n, e
+}
+
+// writeOn writes where f stands.
+func (t *Task) writeOn(f *vfs.OpenFile, s segments) (int64, unix.Errno) {
+	if sock, ok := f.File.(*vfs.Socket); ok {
+		return t.sendMsg(f, sock, &msghdr{data: s}, 0)
+	}
+	return t.write(f, s, put(f))
 }
 
 func put(f *vfs.OpenFile) func([]byte, uint64) (int, error) {
@@ -76,7 +92,7 @@ func sysWrite(t *Task, a args) (int64, unix.Errno) {
 	if e != 0 {
 		return 0, e
 	}
-	return t.write(f, t.one(a.addr(1), a[2]), put(f))
+	return t.writeOn(f, t.one(a.addr(1), a[2]))
 }
 
 func sysReadv(t *Task, a args) (int64, unix.Errno) {
@@ -100,7 +116,7 @@ func sysWritev(t *Task, a args) (int64, unix.Errno) {
 	if e != 0 {
 		return 0, e
 	}
-	return t.write(f, s, put(f))
+	return t.writeOn(f, s)
 }
 
 // positioned checks the file and the offset of pread and pwrite.

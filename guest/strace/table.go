@@ -185,9 +185,25 @@ var defs = map[uint64]*def{
 	unix.SYS_GETRANDOM:       {name: "getrandom", params: out(nil, outHex, size, flags(randomFlags, "0"))},
 	unix.SYS_SETHOSTNAME:     {name: "sethostname", params: in(inBuf, size)},
 
-	// Calls that programs try although this kernel has none of them.
-	unix.SYS_SOCKET:  {name: "socket", params: in(dec, hex, dec)},
-	unix.SYS_CONNECT: {name: "connect", params: in(dec, ptr, dec)},
+	// Sockets.
+	unix.SYS_SOCKET:      {name: "socket", params: in(dec, hex, dec)},
+	unix.SYS_SOCKETPAIR:  {name: "socketpair", params: out(in(dec, hex, dec), fds)},
+	unix.SYS_BIND:        {name: "bind", params: in(dec, ptr, dec)},
+	unix.SYS_LISTEN:      {name: "listen", params: in(dec, dec)},
+	unix.SYS_ACCEPT:      {name: "accept", params: in(dec, ptr, ptr)},
+	unix.SYS_ACCEPT4:     {name: "accept4", params: in(dec, ptr, ptr, hex)},
+	unix.SYS_CONNECT:     {name: "connect", params: in(dec, ptr, dec)},
+	unix.SYS_SHUTDOWN:    {name: "shutdown", params: in(dec, dec)},
+	unix.SYS_GETSOCKNAME: {name: "getsockname", params: in(dec, ptr, ptr)},
+	unix.SYS_GETPEERNAME: {name: "getpeername", params: in(dec, ptr, ptr)},
+	unix.SYS_GETSOCKOPT:  {name: "getsockopt", params: in(dec, dec, dec, ptr, ptr)},
+	unix.SYS_SETSOCKOPT:  {name: "setsockopt", params: in(dec, dec, dec, ptr, dec)},
+	unix.SYS_SENDTO:      {name: "sendto", params: in(dec, inBuf, size, hex, ptr, dec)},
+	unix.SYS_RECVFROM:    {name: "recvfrom", params: out(in(dec), outBuf, size, hex, ptr, ptr)},
+	unix.SYS_SENDMSG:     {name: "sendmsg", params: in(dec, ptr, hex)},
+	unix.SYS_RECVMSG:     {name: "recvmsg", params: in(dec, ptr, hex)},
+	unix.SYS_SENDMMSG:    {name: "sendmmsg", params: in(dec, ptr, size, hex)},
+	unix.SYS_RECVMMSG:    {name: "recvmmsg", params: in(dec, ptr, size, hex, timespec)},
 }
 
 // offset is a file offset in hex, 0 for 0.

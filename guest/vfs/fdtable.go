@@ -14,11 +14,16 @@ type OpenFile struct {
 	refs   int
 	// watches are the items of epoll descriptors that watch it.
 	watches []*epollItem
+	flying  int // how many of refs are in messages (flight.go)
 }
 
 // NewOpenFile makes a description with one reference, owned by the caller.
 func NewOpenFile(f File, flags int, d *Dentry) *OpenFile {
-	return &OpenFile{File: f, Flags: flags, Dentry: d, refs: 1}
+	o := &OpenFile{File: f, Flags: flags, Dentry: d, refs: 1}
+	if s, ok := f.(*Socket); ok {
+		s.open = o
+	}
+	return o
 }
 
 // Ref adds a reference.
@@ -29,6 +34,11 @@ func (o *OpenFile) Unref() error {
 	if o.refs--; o.refs == 0 {
 		o.unwatch()
 		return o.File.Close()
+	}
+	if o.unreachable() {
+		if s, ok := o.File.(*Socket); ok {
+			s.net.collect()
+		}
 	}
 	return nil
 }

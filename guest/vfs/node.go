@@ -157,6 +157,10 @@ func (NoFile) Close() error                         { return nil }
 // fionRead asks how much can be read (FIONREAD, asm-generic/ioctls.h).
 const fionRead = 0x541b
 
+// siocOutq asks how much has not been read by the peer (SIOCOUTQ,
+// linux/sockios.h), or not been sent by a terminal.
+const siocOutq = 0x5411
+
 // IoctlArg tells how many bytes an ioctl reads from and writes to its argument
 // (asm-generic/ioctls.h, asm-generic/termbits.h); ok is false for those that no
 // file here knows.
@@ -171,7 +175,7 @@ func IoctlArg(cmd uint32) (in, out int, ok bool) {
 		return 0, winsize, true
 	case unix.TIOCSWINSZ:
 		return winsize, 0, true
-	case fionRead:
+	case fionRead, siocOutq:
 		return 0, 4, true
 	}
 	return 0, 0, false

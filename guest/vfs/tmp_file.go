@@ -18,6 +18,8 @@ func (n *tmpNode) Open(flags int) (File, error) {
 		}
 	case unix.S_IFIFO:
 		return n.openPipe(flags)
+	case unix.S_IFSOCK:
+		return nil, unix.ENXIO
 	default:
 		if flags&unix.O_TRUNC != 0 {
 			if err := n.Truncate(0); err != nil {
