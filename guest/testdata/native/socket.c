@@ -186,7 +186,7 @@ int main(void)
 	l = must(socket(AF_UNIX, SOCK_STREAM, 0)); must(bindto(l, "@goskas-test")); must(listen(l, 5));
 	int ep = must(epoll_create1(0)); struct epoll_event ev = { .events = EPOLLIN | EPOLLET }; must(epoll_ctl(ep, EPOLL_CTL_ADD, l, &ev));
 	if (fork() == 0) { msleep(50); int s = socket(AF_UNIX, SOCK_STREAM, 0); must(connectto(s, "@goskas-test")); get(s, 9, 0); exit(0); }
-	show(epoll_wait(ep, &ev, 1, -1)); c = must(accept(l, NULL, NULL)); show(write(c, "welcome", 7)); wait(NULL); options(c); close(c); close(l);
+	show(epoll_wait(ep, &ev, 1, -1)); c = must(accept(l, NULL, NULL)); must(write(c, "welcome", 7)); wait(NULL); options(c); close(c); close(l);
 
 	section("datagrams");
 	int x = must(socket(AF_UNIX, SOCK_DGRAM, 0)), y = must(socket(AF_UNIX, SOCK_DGRAM, 0));
