@@ -120,6 +120,32 @@ func reportCases() []Case {
 			prepare: prepareGone,
 		},
 		{
+			Name: "keep-shared-write", Promise: "P4", Want: Want{Breached, Breached, Breached, Contained},
+			About: "keeps the right to write to a page that its kernel has made read-only to share it with another process, as a fork does",
+			Note:  "only sealed has a proof that the right is gone: that is what a fork waits for.",
+			emit:  keepRevoked(func(c *code) { c.poke(goneAt) }), serve: shareForced,
+			prepare: prepareGone,
+		},
+		{
+			Name: "false-proof", Promise: "P4", Want: Want{Breached, Breached, Breached, Contained},
+			About: "reports a stop that was none, takes the word back when the monitor has handed it over for a proof, and goes to the stub's wait: to be found there with the old mapping",
+			Note:  "as above: the others have no proof to falsify.",
+			needs: []string{siteWait},
+			emit:  falseProof, serve: revokeForced, prepare: prepareGone,
+			play: func(c *Case, s *stage, o *offender) error {
+				for try := 0; ; try++ {
+					o.elsewhere = true // the moment is a short one
+					if err := o.run(c, s.vcpu); err != nil || try == proofStubs || len(s.breaches) > 0 {
+						return err
+					}
+					var err error
+					if o, err = s.newOffender(c); err != nil {
+						return err
+					}
+				}
+			},
+		},
+		{
 			Name: "poison-queue", Promise: "P1", Want: Want{Breached, Breached, Killed, Skipped},
 			About: "writes entries of its own into the queue and has the stub run them",
 			needs: []string{sitePosted},
@@ -178,6 +204,59 @@ func revokeTwice(s *stage, o *offender, ev *skas.Event) {
 			panic("BUG: " + err.Error())
 		}
 	}
+}
+
+// shareForced gives the page to the innocent as well, read-only, once there is a
+// proof that it is read-only for the offender.
+func shareForced(s *stage, o *offender, ev *skas.Event) {
+	if o.calls++; o.calls != 2 {
+		return
+	}
+	pfn := o.mm.Table().Lookup(goneAt).PFN()
+	o.mm.Table().Protect(goneAt, goneAt+arch.PageSize, arch.Read)
+	err := o.mm.Revoke()
+	if err == nil {
+		delete(s.exempt, pfn)
+		s.note(pfn)
+		s.mem.Ref(pfn)
+		err = s.victim.take(pfn, arch.Read)
+	}
+	s.trace("shared: %v", err)
+}
+
+// proofStubs is how many stubs falseProof uses up.
+const proofStubs = 20
+
+// falseProof forges a report, and takes the word back in the moment in which the
+// monitor has handed it over and is about to look whether the stub waits.
+func falseProof(c *code) {
+	c.Mov(8, asm.RBX, num(goneAt))
+	c.Mov(8, asm.Ptr(asm.RBX, 0), asm.Imm(1))
+	c.attempt()
+	c.call(nrOwn)
+	c.ifTried("woken")
+	c.tried()
+	c.frameInRBX()
+	c.Mov(8, asm.Ptr(asm.RBX, offFrameRAX), asm.Imm(nrOwn))
+	c.say(unix.SIGSYS)
+	c.flip()
+	c.awaitTurn() // leaves the word's address in rbx
+	if !c.sealed {
+		c.say(unix.SIGSYS)
+		c.Mov(8, asm.RBX, num(c.word))
+	}
+	c.Mov(4, asm.Ptr(asm.RBX, 0), asm.Imm(int64(stubabi.InKern)))
+	if c.sealed {
+		c.Mov(8, asm.RBX, num(c.kind))
+		c.Mov(4, asm.Ptr(asm.RBX, 0), asm.Imm(stubabi.ReportRan))
+		c.Mov(8, asm.R11, num(c.layout.Code+c.code["wait"]))
+		c.JmpTo(asm.R11)
+	} else {
+		c.pass(siteWait, unix.SYS_FUTEX, num(c.word), asm.Imm(0), asm.Imm(int64(stubabi.InKern)), asm.Imm(0))
+	}
+	c.Label("woken")
+	c.peek(goneAt)
+	c.done()
 }
 
 // revokeForced has the monitor prove that the mapping is gone.
