@@ -147,7 +147,11 @@ func (x *MM) judge(v *VCPU) error {
 		}
 		// Sleep takes no CPU time. A stub that owes a report has nothing to
 		// sleep for: what it asks the monitor for has just been answered.
-		asleep := x.asleep(v)
+		//
+		// A sealed stub cannot: its one call that sleeps does so only while the
+		// word says that it has reported. One that sleeps all the same is held by
+		// a cgroup freezer, and no more to blame than a stopped one.
+		asleep := !x.mon.guard.Sealed && x.asleep(v)
 		if asleep && f.asleep && cpu == f.asleepAt {
 			return x.stalled("asleep without reporting a tick")
 		}
