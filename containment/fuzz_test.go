@@ -10,7 +10,7 @@ import (
 )
 
 var (
-	fuzzFor  = flag.Duration("containment.fuzz", 5*time.Second, "how long to fuzz stubs")
+	fuzzFor  = flag.Duration("containment.fuzz", 3*time.Second, "how long to fuzz stubs")
 	fuzzSeed = flag.Uint64("containment.seed", 0, "seed of the first stub; 0 takes the time")
 )
 

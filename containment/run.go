@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"goskas/arch/amd64"
 	"goskas/guard"
 	"goskas/skas"
 )
@@ -89,6 +90,16 @@ func (c *Case) Run(g guard.Guard, o Options) Result {
 }
 
 func (c *Case) runOn(g guard.Guard, opt Options, r *Result) (err error) {
+	p, err := newProtocol(amd64.New(), g)
+	if err != nil {
+		return err
+	}
+	for _, site := range c.needs {
+		if why, missing := p.missing[site]; missing {
+			r.Verdict, r.Why = Skipped, why
+			return nil
+		}
+	}
 	s, err := newStage(setting{guard: g, stall: opt.Stall, hz: c.hz, memory: c.memory})
 	if err != nil {
 		return err
@@ -104,12 +115,6 @@ func (c *Case) runOn(g guard.Guard, opt Options, r *Result) (err error) {
 
 // on runs the case on a stage that has been set.
 func (c *Case) on(s *stage, r *Result) error {
-	for _, site := range c.needs {
-		if why, missing := s.proto.missing[site]; missing {
-			r.Verdict, r.Why = Skipped, why
-			return nil
-		}
-	}
 	if err := s.plant(); err != nil {
 		return err
 	}

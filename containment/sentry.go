@@ -31,7 +31,7 @@ const (
 	hangCPU = 300 * time.Millisecond
 	// hangSleeps is how many looks in a row may find the stub asleep, with
 	// no CPU time used, in one run.
-	hangSleeps = 300
+	hangSleeps = 200
 	// hangLooks bounds one run altogether.
 	hangLooks = 6000
 )
