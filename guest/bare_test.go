@@ -68,7 +68,7 @@ func newBareTask(t testing.TB, k *Kernel) *Task {
 	task.sig = new(SigHand)
 	task.rlimits = newLimits()
 	task.fs = &FS{cwd: k.ns.Root(), umask: 0o022}
-	task.files = newFiles()
+	task.files = k.newFiles()
 	task.space = k.spaceOver(bareMM{mm.New(k.mem, bareEnd)})
 	task.state = taskRunning
 	if k.init == nil {

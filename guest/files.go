@@ -10,10 +10,18 @@ import (
 // CLONE_FILES shares one.
 type Files struct {
 	*vfs.FDTable
+	k    *Kernel
 	refs int
 }
 
-func newFiles() *Files { return &Files{vfs.NewFDTable(), 1} }
+func (k *Kernel) newFiles() *Files { return k.filesOver(vfs.NewFDTable()) }
+
+func (k *Kernel) filesOver(table *vfs.FDTable) *Files {
+	f := &Files{table, k, 1}
+	// POSIX: whichever descriptor of a file a process closes, its locks go.
+	table.Closed = func(o *vfs.OpenFile) { k.dropLocks(o, f) }
+	return f
+}
 
 func (f *Files) ref() *Files { f.refs++; return f }
 
@@ -25,7 +33,7 @@ func (f *Files) unref() {
 }
 
 // fork is the child's table.
-func (f *Files) fork() *Files { return &Files{f.Clone(), 1} }
+func (f *Files) fork() *Files { return f.k.filesOver(f.Clone()) }
 
 // file is the open file of a descriptor.
 func (t *Task) file(fd int) (*vfs.OpenFile, unix.Errno) {
@@ -62,7 +70,7 @@ func (k *Kernel) initFiles(t *Task) error {
 		return err
 	}
 	t.fs = &FS{cwd: cwd, umask: 0o022}
-	t.files = newFiles()
+	t.files = k.newFiles()
 	for fd, f := range k.tty.std {
 		flags := unix.O_WRONLY
 		if fd == 0 {

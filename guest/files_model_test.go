@@ -132,7 +132,7 @@ func (p *filesPair) step() {
 		_, g := p.guestCall(unix.SYS_UNLINK, at)
 		p.compare(fmt.Sprintf("unlink %q", path), g, asErrno(unix.Unlinkat(p.host, path, 0)))
 	case 7:
-		flags := uint64(p.rnd.IntN(2)) // RENAME_NOREPLACE
+		flags := uint64(p.rnd.IntN(4)) // RENAME_NOREPLACE and RENAME_EXCHANGE, also both
 		_, g := p.guestCall(unix.SYS_RENAMEAT2, unix.AT_FDCWD&(1<<64-1), at, unix.AT_FDCWD&(1<<64-1), p.put(atOther, other), flags)
 		p.compare(fmt.Sprintf("rename %q %q, flags %d", path, other, flags), g,
 			asErrno(unix.Renameat2(p.host, path, p.host, other, uint(flags))))

@@ -98,6 +98,9 @@ type Kernel struct {
 	alarmAt          time.Duration // what it is set to; 0 if it is not
 
 	futexes map[futexKey]*futexQueue
+	locks   map[fileID]*fileLocks
+	// lockWaits tells, of owners of POSIX locks that wait, for whom.
+	lockWaits map[any]any
 
 	running  bool
 	stopping bool
@@ -173,6 +176,9 @@ func newKernel(cfg Config, mem *physmem.Memory, mon *skas.Monitor) *Kernel {
 		maxTasks: 4096,
 		onCPU:    make([]*Task, cfg.CPUs),
 		futexes:  make(map[futexKey]*futexQueue),
+
+		locks:     make(map[fileID]*fileLocks),
+		lockWaits: make(map[any]any),
 	}
 	k.shm = k.newTmp(math.MaxInt64)
 	k.files = vfs.NewHostCache(k.fileMemory(), mem.Stats().Total/fileCacheShare)

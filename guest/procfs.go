@@ -288,7 +288,11 @@ func (t *Task) procFDs(ino uint64) vfs.Node {
 				if e != 0 {
 					return nil, unix.ENOENT
 				}
-				return link(ino+1+uint64(fd), func() (string, error) { return t.fdTarget(f) }), nil
+				return &vfs.Link{
+					Ino:    ino + 1 + uint64(fd),
+					Target: func() (string, error) { return t.fdTarget(f) },
+					Jump:   func() *vfs.Dentry { return f.Dentry },
+				}, nil
 			}
 			for _, fd := range t.files.Open() {
 				f, _ := t.file(fd)
@@ -314,7 +318,7 @@ func (t *Task) procFDs(ino uint64) vfs.Node {
 // fdTarget is what the link of an open file says.
 func (t *Task) fdTarget(f *vfs.OpenFile) (string, error) {
 	if f.Dentry != nil {
-		return t.k.ns.Path(f.Dentry), nil
+		return t.k.ns.Show(f.Dentry), nil
 	}
 	if named, ok := f.File.(interface{ LinkName() string }); ok {
 		return named.LinkName(), nil

@@ -14,16 +14,25 @@ func nonblocking(f *vfs.OpenFile) bool { return f.Flags&unix.O_NONBLOCK != 0 }
 
 func sysClose(t *Task, a args) (int64, unix.Errno) { return 0, errnoOf(t.files.Close(a.int(0))) }
 
-const closeRangeCloexec = 1 << 2 // CLOSE_RANGE_CLOEXEC (linux/close_range.h)
+// Flags of close_range (linux/close_range.h).
+const (
+	closeRangeUnshare = 1 << 1
+	closeRangeCloexec = 1 << 2
+)
 
 func sysCloseRange(t *Task, a args) (int64, unix.Errno) {
 	first, last, flags := a.u32(0), a.u32(1), a.u32(2)
-	if first > last || flags&^closeRangeCloexec != 0 {
+	if first > last || flags&^(closeRangeUnshare|closeRangeCloexec) != 0 {
 		return 0, unix.EINVAL
+	}
+	if flags&closeRangeUnshare != 0 && t.files.refs > 1 {
+		f := t.files.fork()
+		t.files.unref()
+		t.files = f
 	}
 	// A descriptor that is not open is no error.
 	for fd := first; fd <= min(last, maxFiles); fd++ {
-		if flags != 0 {
+		if flags&closeRangeCloexec != 0 {
 			_ = t.files.SetCloseOnExec(int(fd), true)
 		} else {
 			_ = t.files.Close(int(fd))
@@ -114,11 +123,8 @@ func sysFcntl(t *Task, a args) (int64, unix.Errno) {
 	case unix.F_SETFL:
 		f.Flags = f.Flags&^settable | arg&settable
 		return 0, 0
-	case unix.F_GETLK:
-		// Nobody else holds a lock.
-		return 0, t.storeLockType(a)
-	case unix.F_SETLK, unix.F_SETLKW:
-		return 0, 0
+	case unix.F_GETLK, unix.F_SETLK, unix.F_SETLKW, fOFDGetlk, fOFDSetlk, fOFDSetlkw:
+		return t.fcntlLock(f, a)
 	case unix.F_GET_SEALS:
 		o, e := sealable(f)
 		if e != 0 {
@@ -141,18 +147,3 @@ func sysFcntl(t *Task, a args) (int64, unix.Errno) {
 // largeFile is the O_LARGEFILE that 64-bit Linux reports and x/sys/unix has as
 // 0.
 const largeFile = 0o100000
-
-// storeLockType sets l_type, the first member of struct flock, to F_UNLCK.
-func (t *Task) storeLockType(a args) unix.Errno {
-	var b [2]byte
-	le.PutUint16(b[:], unix.F_UNLCK)
-	return t.copyOut(a.addr(2), b[:])
-}
-
-func sysFlock(t *Task, a args) (int64, unix.Errno) {
-	switch a.int(1) &^ unix.LOCK_NB {
-	case unix.LOCK_SH, unix.LOCK_EX, unix.LOCK_UN:
-		return sysFsync(t, a)
-	}
-	return 0, unix.EINVAL
-}

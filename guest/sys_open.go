@@ -1,6 +1,8 @@
 package guest
 
 import (
+	"fmt"
+
 	"golang.org/x/sys/unix"
 
 	"goskas/arch"
@@ -53,8 +55,8 @@ func (t *Task) openAt(fd int, at arch.Addr, flags int, mode uint32) (*vfs.OpenFi
 		return nil, e
 	}
 	switch {
-	case flags&unix.O_TMPFILE == unix.O_TMPFILE:
-		return nil, unix.EOPNOTSUPP
+	case flags&unix.O_PATH == 0 && flags&unix.O_TMPFILE == unix.O_TMPFILE:
+		return t.openUnnamed(dir, path, flags, mode)
 	case flags&unix.O_CREAT != 0 && flags&unix.O_DIRECTORY != 0 && flags&unix.O_PATH == 0:
 		return nil, unix.EINVAL // as Linux since 6.4
 	}
@@ -131,6 +133,38 @@ func (t *Task) create(dir *vfs.Dentry, path string, flags int, mode uint32) (*vf
 		dir, path = parent, target
 	}
 	return nil, unix.ELOOP
+}
+
+// openUnnamed is open with O_TMPFILE: a file without a name, which linkat can give
+// one unless O_EXCL says no.
+func (t *Task) openUnnamed(dir *vfs.Dentry, path string, flags int, mode uint32) (*vfs.OpenFile, unix.Errno) {
+	if flags&unix.O_ACCMODE == unix.O_RDONLY {
+		return nil, unix.EINVAL
+	}
+	d, err := t.k.ns.Walk(dir, path, true)
+	if err != nil {
+		return nil, errnoOf(err)
+	}
+	switch {
+	case !isDir(d.Node):
+		return nil, unix.ENOTDIR
+	case vfs.ReadOnly(d.Node):
+		return nil, unix.EROFS
+	}
+	n, err := vfs.NewUnnamed(d.Node, mode&^t.fs.umask&0o7777, flags&unix.O_EXCL == 0)
+	if err != nil {
+		return nil, errnoOf(err)
+	}
+	f, err := n.Open(flags & unix.O_ACCMODE)
+	if err != nil {
+		return nil, errnoOf(err)
+	}
+	st, err := n.Stat()
+	if err != nil {
+		return nil, errnoOf(err)
+	}
+	name := &vfs.Dentry{Parent: d, Name: fmt.Sprintf("#%d", st.Ino), Node: n, Deleted: true}
+	return newOpenFile(f, flags&^unix.O_DIRECTORY, name), 0
 }
 
 // pathFile is what O_PATH opens: a place, not its contents.

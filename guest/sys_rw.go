@@ -228,8 +228,38 @@ func sysFallocate(t *Task, a args) (int64, unix.Errno) {
 	}
 }
 
-// sysFsync also serves for other calls that need no more than a descriptor.
 func sysFsync(t *Task, a args) (int64, unix.Errno) {
+	f, e := t.file(a.int(0))
+	switch {
+	case e != 0 || f.Flags&unix.O_PATH != 0:
+		return 0, unix.EBADF
+	case vfs.InMemory(f.File):
+		return 0, 0
+	}
+	if s, ok := f.File.(vfs.Syncer); ok {
+		return 0, errnoOf(s.Sync())
+	}
+	if st, err := f.File.Stat(); err == nil && (st.Type() == unix.S_IFREG || st.Type() == unix.S_IFDIR) {
+		return 0, 0
+	}
+	return 0, unix.EINVAL // what is no file has nothing to sync
+}
+
+// sysFadvise64 takes no advice.
+func sysFadvise64(t *Task, a args) (int64, unix.Errno) {
+	f, e := t.file(a.int(0))
+	switch {
+	case e != 0 || f.Flags&unix.O_PATH != 0:
+		return 0, unix.EBADF
+	case vfs.IsPipe(f.File):
+		return 0, unix.ESPIPE
+	case a.i64(2) < 0 || a.u32(3) > unix.FADV_NOREUSE:
+		return 0, unix.EINVAL
+	}
+	return 0, 0
+}
+
+func sysSyncfs(t *Task, a args) (int64, unix.Errno) {
 	_, e := t.file(a.int(0))
 	return 0, e
 }

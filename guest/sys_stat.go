@@ -154,13 +154,20 @@ func (t *Task) accessAt(fd int, path arch.Addr, mode uint32, flags int) (int64, 
 	if mode&^7 != 0 || flags&^(unix.AT_EACCESS|unix.AT_SYMLINK_NOFOLLOW|unix.AT_EMPTY_PATH) != 0 {
 		return 0, unix.EINVAL
 	}
-	st, err := t.statFlags(fd, path, flags)
+	d, e := t.lookupFlags(fd, path, flags)
+	if e != 0 {
+		return 0, e
+	}
+	st, err := d.Node.Stat()
 	if err != nil {
 		return 0, errnoOf(err)
 	}
-	kind := st.Mode & unix.S_IFMT
-	if mode&unix.X_OK != 0 && kind != unix.S_IFDIR && st.Mode&0o111 == 0 {
+	kind := st.Type()
+	switch {
+	case mode&unix.X_OK != 0 && kind != unix.S_IFDIR && st.Mode&0o111 == 0:
 		return 0, unix.EACCES
+	case mode&unix.W_OK != 0 && (kind == unix.S_IFREG || kind == unix.S_IFDIR || kind == unix.S_IFLNK) && vfs.ReadOnly(d.Node):
+		return 0, unix.EROFS
 	}
 	return 0, 0
 }
@@ -181,6 +188,21 @@ func (t *Task) chmodAt(fd int, path arch.Addr, mode uint32) (int64, unix.Errno) 
 	return 0, errnoOf(d.Node.Chmod(mode & 0o7777))
 }
 
+func sysFchmodat2(t *Task, a args) (int64, unix.Errno) {
+	flags := a.int(3)
+	if flags&^(unix.AT_SYMLINK_NOFOLLOW|unix.AT_EMPTY_PATH) != 0 {
+		return 0, unix.EINVAL
+	}
+	d, e := t.lookupFlags(a.int(0), a.addr(1), flags)
+	if e != 0 {
+		return 0, e
+	}
+	if st, err := d.Node.Stat(); err == nil && st.Type() == unix.S_IFLNK {
+		return 0, unix.EOPNOTSUPP
+	}
+	return 0, errnoOf(d.Node.Chmod(a.u32(2) & 0o7777))
+}
+
 func sysFchmod(t *Task, a args) (int64, unix.Errno) {
 	n, e := t.nodeOf(a.int(0))
 	if e != 0 {
@@ -191,10 +213,16 @@ func sysFchmod(t *Task, a args) (int64, unix.Errno) {
 
 // nodeOf is the file of a descriptor, for the calls that change a file's
 // attributes; pipes have none.
-func (t *Task) nodeOf(fd int) (vfs.Node, unix.Errno) {
+func (t *Task) nodeOf(fd int) (vfs.Attributed, unix.Errno) {
 	f, e := t.file(fd)
 	if e != 0 {
 		return nil, e
+	}
+	if f.Flags&unix.O_PATH != 0 {
+		return nil, unix.EBADF
+	}
+	if a, ok := f.File.(vfs.Attributed); ok {
+		return a, 0
 	}
 	if f.Dentry == nil {
 		return nil, unix.EINVAL
@@ -275,29 +303,13 @@ func sysUtimensat(t *Task, a args) (int64, unix.Errno) {
 		if e != 0 {
 			return 0, e
 		}
-		return 0, errnoOf(setTimes(n, times))
+		return 0, errnoOf(n.Utimes(times[0], times[1]))
 	}
 	d, e := t.lookupFlags(a.int(0), a.addr(1), flags)
 	if e != 0 {
 		return 0, e
 	}
-	return 0, errnoOf(setTimes(d.Node, times))
-}
-
-// setTimes sets access and modification time; UTIME_OMIT leaves one alone.
-func setTimes(n vfs.Node, times [2]unix.Timespec) error {
-	if times[0].Nsec == unix.UTIME_OMIT || times[1].Nsec == unix.UTIME_OMIT {
-		st, err := n.Stat()
-		if err != nil {
-			return err
-		}
-		for i, old := range [2]unix.Timespec{st.Atime, st.Mtime} {
-			if times[i].Nsec == unix.UTIME_OMIT {
-				times[i] = old
-			}
-		}
-	}
-	return n.Utimes(times[0], times[1])
+	return 0, errnoOf(d.Node.Utimes(times[0], times[1]))
 }
 
 func sysUtimes(t *Task, a args) (int64, unix.Errno) {
@@ -334,30 +346,41 @@ func (t *Task) utimesAt(path arch.Addr, times [2]unix.Timespec) (int64, unix.Err
 	if e != 0 {
 		return 0, e
 	}
-	return 0, errnoOf(setTimes(d.Node, times))
+	return 0, errnoOf(d.Node.Utimes(times[0], times[1]))
 }
 
 func sysStatfs(t *Task, a args) (int64, unix.Errno) {
-	if _, e := t.lookup(cwdFD, a.addr(0), true); e != 0 {
+	d, e := t.lookup(cwdFD, a.addr(0), true)
+	if e != 0 {
 		return 0, e
 	}
-	return t.putStatfs(a.addr(1))
+	info, err := d.Node.Statfs()
+	return t.putStatfs(info, err, a.addr(1))
 }
 
 func sysFstatfs(t *Task, a args) (int64, unix.Errno) {
-	if _, e := t.file(a.int(0)); e != 0 {
+	f, e := t.file(a.int(0))
+	if e != 0 {
 		return 0, e
 	}
-	return t.putStatfs(a.addr(1))
+	// Pipes and the like are on a file system that nobody mounts.
+	info, err := vfs.FSInfo{Type: unix.PIPEFS_MAGIC, BlockSize: arch.PageSize}, error(nil)
+	if f.Dentry != nil {
+		info, err = f.Dentry.Node.Statfs()
+	}
+	return t.putStatfs(info, err, a.addr(1))
 }
 
-// putStatfs describes the one kind of writable tree for every file: enough for
-// programs that want to know whether there is room.
-func (t *Task) putStatfs(to arch.Addr) (int64, unix.Errno) {
-	const magic = unix.TMPFS_MAGIC
-	blocks := uint64(t.k.cfg.TmpSize) / arch.PageSize
+// putStatfs writes a struct statfs (asm-generic/statfs.h): f_fsid is 0, f_namelen
+// 255.
+func (t *Task) putStatfs(s vfs.FSInfo, err error, to arch.Addr) (int64, unix.Errno) {
+	if err != nil {
+		return 0, errnoOf(err)
+	}
+	const valid = 0x20 // ST_VALID (linux/statfs.h)
 	var b [120]byte
-	for i, v := range []uint64{magic, arch.PageSize, blocks, blocks, blocks, blocks, blocks, 0, 255, arch.PageSize} {
+	for i, v := range []uint64{uint64(s.Type), uint64(s.BlockSize), s.Blocks, s.Free, s.Avail, s.Files, s.FreeFiles,
+		0, 255, uint64(s.BlockSize), uint64(s.Flags) | valid} {
 		le.PutUint64(b[8*i:], v)
 	}
 	return 0, t.copyOut(to, b[:])

@@ -150,6 +150,9 @@ type Link struct {
 	NoNode
 	Ino    uint64
 	Target func() (string, error)
+	// Jump, if it gives anything, is where the link leads, whatever is at the
+	// target by now.
+	Jump func() *Dentry
 }
 
 // Stat implements Node.

@@ -11,7 +11,10 @@ type OpenFile struct {
 	// Dentry is where it was opened; nil for what has no name.
 	Dentry *Dentry
 	Offset int64
-	refs   int
+	// AtEnd, if there is one, is called when nobody has the file open any
+	// more, before it is closed.
+	AtEnd func()
+	refs  int
 	// watches are the items of epoll descriptors that watch it.
 	watches []*epollItem
 	flying  int // how many of refs are in messages (flight.go)
@@ -33,6 +36,9 @@ func (o *OpenFile) Ref() *OpenFile { o.refs++; return o }
 func (o *OpenFile) Unref() error {
 	if o.refs--; o.refs == 0 {
 		o.unwatch()
+		if o.AtEnd != nil {
+			o.AtEnd()
+		}
 		return o.File.Close()
 	}
 	if o.unreachable() {
@@ -138,8 +144,10 @@ const DefaultFDLimit = 1024
 
 // FDTable is a process's descriptors.
 type FDTable struct {
-	fds   []FD
-	limit int
+	// Closed, if there is one, is told of each descriptor that goes.
+	Closed func(*OpenFile)
+	fds    []FD
+	limit  int
 }
 
 // NewFDTable makes an empty table.
@@ -217,6 +225,9 @@ func (t *FDTable) Close(fd int) error {
 	t.fds[fd] = FD{}
 	for n := len(t.fds); n > 0 && t.fds[n-1].OpenFile == nil; n-- {
 		t.fds = t.fds[:n-1]
+	}
+	if t.Closed != nil {
+		t.Closed(o)
 	}
 	return o.Unref()
 }

@@ -49,8 +49,11 @@ func NewHost(dir string, write bool, cache *HostCache) (*Host, error) {
 // Root is the tree's root directory.
 func (h *Host) Root() Node { return &hostNode{host: h, typ: unix.S_IFDIR} }
 
-// ReadOnly reports whether the guest cannot change the tree.
-func (h *Host) ReadOnly() bool { return !h.write }
+// ReadOnly reports whether a node is on a file system that cannot be changed.
+func ReadOnly(n Node) bool {
+	h, ok := n.(*hostNode)
+	return ok && !h.host.write
+}
 
 // Close gives the directory back; no node may be used any more.
 func (h *Host) Close() error { return unix.Close(h.fd) }

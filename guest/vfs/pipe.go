@@ -142,6 +142,12 @@ func PipeAlone(f File) bool {
 	return ok && e.alone()
 }
 
+// IsPipe reports whether f is an end of a pipe.
+func IsPipe(f File) bool {
+	_, ok := f.(*pipeEnd)
+	return ok
+}
+
 func (e *pipeEnd) alone() bool {
 	if e.reads {
 		return e.since == e.pipe.writersEver

@@ -46,13 +46,24 @@ func (n *tmpNode) Statfs() (FSInfo, error) {
 	}, nil
 }
 
-// NewFile makes a regular file without a name: for O_TMPFILE, memfd_create and
-// shared memory. It is gone when nobody has it open any more, unless a Link has
-// given it a name.
+// NewFile makes a regular file without a name: for memfd_create and shared memory.
+// It is gone when nobody has it open any more.
 func (t *Tmp) NewFile(mode uint32) Node {
 	n := t.newNode(unix.S_IFREG | mode&0o7777)
-	n.nlink, n.linkable = 0, true
+	n.nlink = 0
 	return n
+}
+
+// NewUnnamed makes a regular file without a name in the tree that a directory is
+// in. If it is linkable, Link can give it one.
+func NewUnnamed(dir Node, mode uint32, linkable bool) (Node, error) {
+	d, ok := dir.(*tmpNode)
+	if !ok {
+		return nil, unix.EOPNOTSUPP
+	}
+	n := d.fs.newNode(unix.S_IFREG | mode)
+	n.nlink, n.linkable = 0, linkable
+	return n, nil
 }
 
 // Close gives all frames back, of whatever is still there.

@@ -244,6 +244,11 @@ func (w *walker) step(d *Dentry, name string, follow bool) (*Dentry, error) {
 	if w.links++; w.links > maxLinks {
 		return nil, unix.ELOOP
 	}
+	if l, ok := next.Node.(*Link); ok && l.Jump != nil {
+		if to := l.Jump(); to != nil {
+			return to, nil
+		}
+	}
 	return w.walk(d, target, true)
 }
 
