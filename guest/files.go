@@ -1,6 +1,8 @@
 package guest
 
 import (
+	"fmt"
+
 	"golang.org/x/sys/unix"
 
 	"goskas/guest/vfs"
@@ -59,6 +61,15 @@ func newOpenFile(f vfs.File, flags int, d *vfs.Dentry) *vfs.OpenFile {
 	return vfs.NewOpenFile(f, flags&keptFlags, d)
 }
 
+// DirError says why process 1 cannot start in Config.Dir.
+type DirError struct {
+	Dir string
+	Err error
+}
+
+func (e *DirError) Error() string { return fmt.Sprintf("working directory %s: %v", e.Dir, e.Err) }
+func (e *DirError) Unwrap() error { return e.Err }
+
 // initFiles gives process 1 its place and the console as descriptors 0 to 2.
 func (k *Kernel) initFiles(t *Task) error {
 	dir := k.cfg.Dir
@@ -66,8 +77,11 @@ func (k *Kernel) initFiles(t *Task) error {
 		dir = "/"
 	}
 	cwd, err := k.ns.Walk(k.ns.Root(), dir, true)
+	if err == nil && !isDir(cwd.Node) {
+		err = unix.ENOTDIR
+	}
 	if err != nil {
-		return err
+		return &DirError{dir, err}
 	}
 	t.fs = &FS{cwd: cwd, umask: 0o022}
 	t.files = k.newFiles()

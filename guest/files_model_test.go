@@ -20,8 +20,9 @@ type filesPair struct {
 	*testing.T
 	rnd  *rand.Rand
 	task *Task
-	mem  uint64 // pages for arguments and results
-	host int    // directory descriptor
+	mem  uint64   // pages for arguments and results
+	host int      // directory descriptor
+	home filePair // where both began
 	fds  []filePair
 	log  []string
 }
@@ -119,7 +120,11 @@ func (p *filesPair) step() {
 	path, other := p.path(), p.path()
 	at, buf := p.put(atPath, path), p.mem+atBuffer
 	mode := uint32(p.rnd.IntN(8)<<6 | 0o55)
-	switch p.rnd.IntN(14) {
+	switch p.rnd.IntN(16) {
+	case 14:
+		p.chdir(at, path)
+	case 15:
+		p.getcwd()
 	case 0, 1:
 		_, g := p.guestCall(unix.SYS_MKDIR, at, uint64(mode))
 		p.compare(fmt.Sprintf("mkdir %q", path), g, asErrno(unix.Mkdirat(p.host, path, mode)))
@@ -158,6 +163,46 @@ func (p *filesPair) step() {
 		p.list()
 	case 13:
 		p.useFile()
+	}
+}
+
+// chdir goes into a directory, or back to where both began.
+func (p *filesPair) chdir(at uint64, path string) {
+	if p.host != p.home.host {
+		unix.Close(p.host)
+		p.host = p.home.host
+		p.task.must(p.T, unix.SYS_FCHDIR, p.home.guest)
+		return
+	}
+	if strings.Contains(path, "..") {
+		return
+	}
+	_, g := p.guestCall(unix.SYS_CHDIR, at)
+	fd, err := unix.Openat(p.host, path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if p.compare(fmt.Sprintf("chdir %q", path), g, asErrno(err)) {
+		p.host = fd
+	}
+}
+
+// getcwd tells where a directory is by now, if it is still anywhere.
+func (p *filesPair) getcwd() {
+	name := func(fd int) string {
+		path, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
+		if err != nil {
+			p.Fatal(err)
+		}
+		return path
+	}
+	want, gone := strings.CutSuffix(name(p.host), " (deleted)")
+	n, g := p.guestCall(unix.SYS_GETCWD, p.mem+atBuffer, 4*arch.PageSize)
+	err := unix.Errno(0)
+	if gone {
+		err = unix.ENOENT
+	}
+	if p.compare("getcwd", g, err) {
+		_, got, _ := strings.Cut(string(p.task.peek(p.T, p.mem+atBuffer, int(n)-1)), "/1/2/3/4/5")
+		_, want, _ := strings.Cut(want, "/1/2/3/4/5")
+		p.compare("getcwd", 0, 0, got, want)
 	}
 }
 
@@ -265,39 +310,56 @@ func (p *filesPair) list() {
 	p.compare("list", 0, 0, names, want)
 }
 
-// The tree in memory behaves as the host's file systems do, call by call.
+// The tree in memory, and a directory of the host that the guest can change, behave
+// as the host's file systems do, call by call.
 func TestFilesLikeTheHost(t *testing.T) {
 	old := unix.Umask(0o022)
 	defer unix.Umask(old)
-	for seed := range uint64(8) {
-		k, _ := newBareKernel(t, 16<<20)
-		p := &filesPair{T: t, rnd: rand.New(rand.NewPCG(seed, 3)), task: newBareTask(t, k)}
-		p.mem = p.task.anon(t, memPages)
-		// Deep enough that no path leads out of what both have alike.
-		deep := "1"
-		for i := 2; i < 6; i++ {
-			deep += fmt.Sprintf("/%d", i)
+	for _, bind := range []bool{false, true} {
+		for seed := range uint64(8) {
+			likeTheHost(t, bind, seed)
 		}
-		dir := t.TempDir()
-		for i, c := range deep + "/" {
-			if c == '/' {
-				p.task.must(t, unix.SYS_MKDIR, p.put(atPath, deep[:i]), 0o755)
-			}
-		}
-		if err := os.MkdirAll(dir+"/"+deep, 0o755); err != nil {
+	}
+}
+
+func likeTheHost(t *testing.T, bind bool, seed uint64) {
+	k, _ := newBareKernel(t, 16<<20)
+	p := &filesPair{T: t, rnd: rand.New(rand.NewPCG(seed, 3)), task: newBareTask(t, k)}
+	p.mem = p.task.anon(t, memPages)
+	if bind {
+		if err := k.ns.Root().Node.Mkdir("bind", 0o755); err != nil {
 			t.Fatal(err)
 		}
-		p.task.must(t, unix.SYS_CHDIR, p.put(atPath, deep))
-		var err error
-		if p.host, err = unix.Open(dir+"/"+deep, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
+		if err := k.bind(Bind{Host: t.TempDir(), Guest: "/bind", Write: true}); err != nil {
 			t.Fatal(err)
 		}
-		for range 4000 {
-			p.step()
+		p.task.must(t, unix.SYS_CHDIR, p.put(atPath, "/bind"))
+	}
+	// Deep enough that no path leads out of what both have alike.
+	const deep = "1/2/3/4/5"
+	dir := t.TempDir()
+	for i, c := range deep + "/" {
+		if c == '/' {
+			p.task.must(t, unix.SYS_MKDIR, p.put(atPath, deep[:i]), 0o755)
 		}
-		for _, f := range p.fds {
-			unix.Close(f.host)
-		}
+	}
+	if err := os.MkdirAll(dir+"/"+deep, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	p.task.must(t, unix.SYS_CHDIR, p.put(atPath, deep))
+	var err error
+	if p.host, err = unix.Open(dir+"/"+deep, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
+		t.Fatal(err)
+	}
+	p.home = filePair{uint64(p.task.must(t, unix.SYS_OPEN, p.put(atPath, "."), unix.O_RDONLY)), p.host}
+	for range 4000 {
+		p.step()
+	}
+	for _, f := range p.fds {
+		unix.Close(f.host)
+	}
+	if p.host != p.home.host {
 		unix.Close(p.host)
 	}
+	unix.Close(p.home.host)
 }

@@ -40,6 +40,9 @@ type Config struct {
 	// root; "" means an empty tree. /tmp, /dev, /proc and /toy are the
 	// guest's own in either case.
 	Root string
+	// Binds are more directories of the host, in this order: one may lie in
+	// another.
+	Binds []Bind
 	// TmpSize limits each writable tree, in bytes; 0 means half of Memory.
 	TmpSize int64
 	// Files are placed, executable, in /toy; the names may have slashes.
@@ -50,6 +53,14 @@ type Config struct {
 	Stdin, Stdout, Stderr *os.File
 	Strace                io.Writer    // gets the system call trace; nil for none
 	Log                   *slog.Logger // nil for none
+}
+
+// Bind shows a directory of the host at a place of the guest's tree. What the guest
+// changes there is changed on the host, as the user that the monitor runs as.
+type Bind struct {
+	Host  string
+	Guest string // absolute and clean
+	Write bool   // without it the guest cannot change anything
 }
 
 // Kernel is a guest machine. Its methods may be called from any goroutine.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"runtime/debug"
 	"testing"
 
@@ -138,8 +139,16 @@ func (p *mappingPair) io() {
 	}
 	v, g := t.do(unix.SYS_PREAD64, p.fds[i][0], buf, uint64(n), uint64(off))
 	m, err := unix.Pread(p.host[0], data, off)
-	if p.same(fmt.Sprintf("read %d at %#x", n, off), g, asErrno(err)) && (int(v) != m || !bytes.Equal(t.peek(p.T, buf, m), data[:m])) {
-		p.bad("%d bytes read, want %d: %x %x", v, m, t.peek(p.T, buf, m), data[:m])
+	if !p.same(fmt.Sprintf("read %d at %#x", n, off), g, asErrno(err)) {
+		return
+	}
+	if int(v) != m {
+		p.bad("%d bytes read, want %d", v, m)
+	}
+	for j, b := range t.peek(p.T, buf, m) {
+		if b != data[j] {
+			p.bad("byte %d of what was read is %#x, want %#x", j, b, data[j])
+		}
 	}
 }
 
@@ -201,40 +210,76 @@ func (p *mappingPair) step() {
 }
 
 // Mappings, reads, writes and changes of size of one file, in two processes,
-// against the host.
+// against the host: of a file in memory, and of one of the host that the guest can
+// change.
 func TestFileMappingsAgainstHost(t *testing.T) {
+	for seed := range uint64(4) {
+		mappingsAgainstHost(t, seed, false)
+		mappingsAgainstHost(t, seed, true)
+	}
+}
+
+func mappingsAgainstHost(t *testing.T, seed uint64, bind bool) {
 	steps := 6000
 	if testing.Short() {
 		steps = 1500
 	}
-	for seed := range uint64(8) {
-		k, _ := newBareKernel(t, 4<<20)
-		p := &mappingPair{T: t, rnd: rand.New(rand.NewPCG(seed, 21)), tasks: [2]*Task{newBareTask(t, k), newBareTask(t, k)}}
-		fd, err := unix.MemfdCreate("file", unix.MFD_CLOEXEC)
-		if err != nil {
+	k, _ := newBareKernel(t, 4<<20)
+	p := &mappingPair{T: t, rnd: rand.New(rand.NewPCG(seed, 21)), tasks: [2]*Task{newBareTask(t, k), newBareTask(t, k)}}
+	path, shown := "/file\x00", t.TempDir()
+	var fd int
+	var err error
+	if bind {
+		if err := k.ns.Root().Node.Mkdir("bind", 0o755); err != nil {
 			t.Fatal(err)
 		}
-		defer unix.Close(fd)
-		ro, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", fd), unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if err != nil {
+		if err := k.bind(Bind{Host: shown, Guest: "/bind", Write: true}); err != nil {
 			t.Fatal(err)
 		}
-		defer unix.Close(ro)
-		p.host = [2]int{ro, fd}
-		for i, task := range p.tasks {
-			name := task.anon(t, 1)
-			task.poke(t, name, []byte("/file\x00"))
-			for w, flags := range []uint64{unix.O_RDONLY | unix.O_CREAT, unix.O_RDWR} {
-				p.fds[i][w] = uint64(task.must(t, unix.SYS_OPEN, name, flags, 0o600))
-			}
+		path = "/bind/file\x00"
+		fd, err = unix.Open(t.TempDir()+"/file", unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC, 0o600)
+	} else {
+		fd, err = unix.MemfdCreate("file", unix.MFD_CLOEXEC)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	ro, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", fd), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(ro)
+	p.host = [2]int{ro, fd}
+	for i, task := range p.tasks {
+		name := task.anon(t, 1)
+		task.poke(t, name, []byte(path))
+		for w, flags := range []uint64{unix.O_RDONLY | unix.O_CREAT, unix.O_RDWR} {
+			p.fds[i][w] = uint64(task.must(t, unix.SYS_OPEN, name, flags, 0o600))
 		}
-		for range steps {
-			p.step()
+	}
+	for range steps {
+		p.step()
+	}
+	for _, m := range p.maps {
+		m.task.must(t, unix.SYS_MUNMAP, m.guest, uint64(len(m.host)))
+		if err := unix.Munmap(m.host); err != nil {
+			t.Error(err)
 		}
-		for _, m := range p.maps {
-			if err := unix.Munmap(m.host); err != nil {
-				t.Error(err)
-			}
-		}
+	}
+	if !bind {
+		return
+	}
+	// Everything is in the host's file by now.
+	got, err := os.ReadFile(shown + "/file")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := os.ReadFile(fmt.Sprintf("/proc/self/fd/%d", ro))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("the file has %d bytes that differ from the %d expected", len(got), len(want))
 	}
 }

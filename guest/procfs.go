@@ -130,17 +130,27 @@ func (k *Kernel) procMounts() string {
 		rootKind = "host / hostfs ro"
 	}
 	b.WriteString(rootKind + " 0 0\n")
+	binds := make(map[string]bool)
+	for _, m := range k.cfg.Binds {
+		binds[m.Guest] = m.Write
+	}
 	mounts := k.ns.Mounts()
 	slices.Sort(mounts)
 	for _, m := range mounts {
-		kind := "tmpfs"
+		kind, rights := "tmpfs", "rw"
 		switch m {
 		case procDir:
 			kind = "proc"
 		case devDir:
 			kind = "devtmpfs"
 		}
-		fmt.Fprintf(&b, "%s %s %s rw 0 0\n", kind, m, kind)
+		if write, ok := binds[m]; ok {
+			kind = "hostfs"
+			if !write {
+				rights = "ro"
+			}
+		}
+		fmt.Fprintf(&b, "%s %s %s %s 0 0\n", kind, m, kind, rights)
 	}
 	return b.String()
 }

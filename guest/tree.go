@@ -31,6 +31,7 @@ var tmpDirs = []string{"/tmp", "/run", "/dev/shm"}
 //	/dev/shm      writable
 //	/toy          Config.Files
 //	/dev, /proc   devices and what the kernel tells of itself
+//	...           Config.Binds
 func (k *Kernel) buildTree() error {
 	var root vfs.Node
 	newTmp := func() vfs.Node { return k.newTmp(k.cfg.TmpSize).Root() }
@@ -74,6 +75,60 @@ func (k *Kernel) buildTree() error {
 	k.ns.Mount(toyDir, toy)
 	k.ns.Mount(devDir, k.devices())
 	k.ns.Mount(procDir, k.procRoot())
+	for _, b := range k.cfg.Binds {
+		if err := k.bind(b); err != nil {
+			return &BindError{b, err}
+		}
+	}
+	return nil
+}
+
+// BindError says why a directory of the host cannot be shown where it is wanted.
+type BindError struct {
+	Bind Bind
+	Err  error
+}
+
+func (e *BindError) Error() string { return fmt.Sprintf("bind %s: %v", e.Bind.Guest, e.Err) }
+func (e *BindError) Unwrap() error { return e.Err }
+
+// bind mounts a directory of the host, on a directory that is there or, in a
+// tree in memory, made for it.
+func (k *Kernel) bind(b Bind) error {
+	switch b.Guest {
+	case "/", devDir, procDir, toyDir:
+		return fmt.Errorf("%s is the guest's own; give another place", b.Guest)
+	}
+	dir, rest := k.ns.Root(), strings.Trim(b.Guest, "/")
+	for rest != "" {
+		var name string
+		name, rest, _ = strings.Cut(rest, "/")
+		next, err := k.ns.Child(dir, name)
+		if err == unix.ENOENT && vfs.IsTmp(dir.Node) {
+			if err := dir.Node.Mkdir(name, 0o755); err != nil {
+				return err
+			}
+			next, err = k.ns.Child(dir, name)
+		}
+		switch {
+		case err == unix.ENOENT:
+			return fmt.Errorf("%w: give a place that is there, or one below /tmp or /run", err)
+		case err != nil:
+			return err
+		}
+		if target, err := next.Node.Readlink(); err == nil {
+			return fmt.Errorf("%s is a symbolic link to %s", k.ns.Path(next), target)
+		}
+		if !isDir(next.Node) {
+			return fmt.Errorf("%s: %w", k.ns.Path(next), unix.ENOTDIR)
+		}
+		dir = next
+	}
+	h, err := k.newHost(b.Host, b.Write)
+	if err != nil {
+		return err
+	}
+	k.ns.Mount(b.Guest, h.Root())
 	return nil
 }
 

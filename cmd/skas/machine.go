@@ -154,7 +154,11 @@ const minMem = 1 << 20
 // run boots a guest, runs one program in it and reports its status as ours.
 func (m *machine) run(ctx context.Context, c guest.Config, path string, argv, env []string, stderr io.Writer) error {
 	k, err := guest.New(c)
-	if err != nil {
+	var bind *guest.BindError
+	switch {
+	case errors.As(err, &bind):
+		return &exitError{exitUsage, fmt.Errorf("--bind %s:%s: %w", bind.Bind.Host, bind.Bind.Guest, bind.Err)}
+	case err != nil:
 		return &exitError{exitSelf, err}
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -215,6 +219,10 @@ func startError(ctx context.Context, path string, err error) error {
 	var exit *exitError
 	if errors.As(context.Cause(ctx), &exit) {
 		return exit
+	}
+	var dir *guest.DirError
+	if errors.As(err, &dir) {
+		return &exitError{exitUsage, fmt.Errorf("--cwd %s: %w", dir.Dir, dir.Err)}
 	}
 	var start *guest.StartError
 	if !errors.As(err, &start) {

@@ -4,7 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"strings"
+
+	"goskas/guest"
 
 	"github.com/spf13/cobra"
 )
@@ -19,8 +22,8 @@ var guestEnv = []string{
 
 func newRun() *cobra.Command {
 	var m machine
-	var root string
-	var env []string
+	var root, cwd string
+	var env, binds []string
 	c := &cobra.Command{
 		Use:   "run [flags] -- PROGRAM [ARG...]",
 		Short: "run a program of the host as guest process 1",
@@ -28,7 +31,8 @@ func newRun() *cobra.Command {
 
 PROGRAM is a Linux executable, static or dynamic, or a script, below the guest's
 root, which is a host directory that the guest can read but not change. /tmp is a
-private, writable tree in memory. A name without a slash is looked up in the
+private, writable tree in memory. --bind shows more directories of the host; with
+:rw the guest changes them in place, as the user that you are. A name without a slash is looked up in the
 guest's PATH. 'skas syscalls' lists what system calls there are.
 
 Exit status: the program's own; 128 plus the signal that killed it; 126 if it
@@ -38,6 +42,7 @@ input read in between, ends everything.`,
 		Example: `  skas run -- busybox echo hello
   skas run --strace -- /bin/busybox ls /
   skas run --stats --cpus 2 -- busybox sh -c 'seq 1000 | sort -n | tail -1'
+  skas run --bind .:/tmp/work:rw --cwd /tmp/work -- make
   skas run --root /srv/tree --env LANG=C -- /bin/prog
   skas run --guard none -- bash -c 'echo $BASH_VERSION'`,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -54,7 +59,14 @@ input read in between, ends everything.`,
 			if fi, err := os.Stat(root); err != nil || !fi.IsDir() {
 				return &exitError{exitUsage, fmt.Errorf("--root %s: not a directory", root)}
 			}
-			config.Root = root
+			config.Root, config.Dir = root, cwd
+			for _, text := range binds {
+				b, err := parseBind(text)
+				if err != nil {
+					return &exitError{exitUsage, err}
+				}
+				config.Binds = append(config.Binds, b)
+			}
 			for _, e := range env {
 				if name, _, ok := strings.Cut(e, "="); !ok || name == "" {
 					return &exitError{exitUsage, fmt.Errorf("--env %q: write NAME=VALUE", e)}
@@ -71,8 +83,35 @@ input read in between, ends everything.`,
 	c.Flags().SetInterspersed(false)
 	c.Flags().StringVar(&root, "root", "/", "host `DIR` that is the guest's root, read-only")
 	c.Flags().StringArrayVar(&env, "env", nil, "set `NAME=VALUE` in the guest's environment (repeatable)")
+	c.Flags().StringArrayVar(&binds, "bind", nil, "show the host's directory as the guest's, read-only unless :rw; `HOST:GUEST[:ro|rw]` (repeatable)")
+	c.Flags().StringVar(&cwd, "cwd", "/", "guest `DIR` that the program starts in")
 	must(c.MarkFlagDirname("root"))
 	return c
+}
+
+// parseBind reads the value of --bind.
+func parseBind(text string) (guest.Bind, error) {
+	bad := func(format string, args ...any) (guest.Bind, error) {
+		return guest.Bind{}, fmt.Errorf("--bind %s: %s", text, fmt.Sprintf(format, args...))
+	}
+	parts := strings.Split(text, ":")
+	if len(parts) < 2 || len(parts) > 3 || parts[0] == "" || !path.IsAbs(parts[1]) {
+		return bad("write HOST:GUEST, HOST:GUEST:ro or HOST:GUEST:rw, GUEST with a slash in front")
+	}
+	b := guest.Bind{Host: parts[0], Guest: path.Clean(parts[1])}
+	if len(parts) == 3 {
+		switch parts[2] {
+		case "ro":
+		case "rw":
+			b.Write = true
+		default:
+			return bad("%q is neither ro nor rw", parts[2])
+		}
+	}
+	if fi, err := os.Stat(b.Host); err != nil || !fi.IsDir() {
+		return bad("%s is not a directory", b.Host)
+	}
+	return b, nil
 }
 
 // mergeEnv is base with the variables of extra set.

@@ -148,11 +148,24 @@ func (f *hostRegular) WriteAt(p []byte, off int64) (int, error) {
 	if !f.host.write {
 		return 0, unix.EBADF
 	}
+	f.growing()
 	n, err := pwrite(f.fd, p, off)
 	if o := f.memory(); o != nil {
 		o.writeAt(p[:n], off)
 	}
 	return n, err
+}
+
+// growing is called before the file may grow: what a mapping has written behind its
+// end, in the last page, does not become part of it.
+func (f *hostRegular) growing() {
+	o := f.memory()
+	if o == nil {
+		return
+	}
+	if st, err := f.Stat(); err == nil {
+		o.clear(st.Size, pagesOf(st.Size)*pageSize)
+	}
 }
 
 // pwrite writes all of p, if the host lets it. The error is why nothing at all
@@ -178,6 +191,7 @@ func (f *hostRegular) Truncate(size int64) error {
 	if !f.host.write {
 		return unix.EROFS
 	}
+	f.growing()
 	if err := unix.Ftruncate(f.fd, size); err != nil {
 		return err
 	}
@@ -204,18 +218,21 @@ func (f *hostRegular) Sync() error {
 	return unix.Fsync(f.fd)
 }
 
-// Allocate implements Allocator.
+// Allocate implements Allocator; what moves the content about is refused.
 func (f *hostRegular) Allocate(mode uint32, off, size int64) error {
-	if !f.host.write {
+	const zeroes = unix.FALLOC_FL_PUNCH_HOLE | unix.FALLOC_FL_ZERO_RANGE
+	switch {
+	case !f.host.write:
 		return unix.EBADF
+	case mode&^(unix.FALLOC_FL_KEEP_SIZE|zeroes) != 0:
+		return unix.EOPNOTSUPP
 	}
+	f.growing()
 	if err := unix.Fallocate(f.fd, mode, off, size); err != nil {
 		return err
 	}
-	if o := f.memory(); o != nil && mode&unix.FALLOC_FL_PUNCH_HOLE != 0 {
+	if o := f.memory(); o != nil && mode&zeroes != 0 {
 		o.punch(off, off+size)
-	} else if o != nil && mode&^unix.FALLOC_FL_KEEP_SIZE != 0 {
-		o.discard(0, lastPage)
 	}
 	return nil
 }

@@ -46,6 +46,12 @@ func (n *tmpNode) Statfs() (FSInfo, error) {
 	}, nil
 }
 
+// IsTmp reports whether a node is in memory.
+func IsTmp(n Node) bool {
+	_, ok := n.(*tmpNode)
+	return ok
+}
+
 // NewFile makes a regular file without a name: for memfd_create and shared memory.
 // It is gone when nobody has it open any more.
 func (t *Tmp) NewFile(mode uint32) Node {
