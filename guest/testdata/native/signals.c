@@ -213,17 +213,17 @@ static void restarts(void)
 		}
 		show(read(fd[0], &c, 1));
 		while (wait(NULL) > 0 || errno == EINTR);
-		struct timespec ts = { 0, 60000000 }, rem = { 9, 9 };
-		later(20, SIGUSR1); show(nanosleep(&ts, &rem)); printf("rest %d\n", rem.tv_sec == 0 && rem.tv_nsec > 0 && rem.tv_nsec < 60000000);
+		struct timespec ts = { 2, 0 }, rem = { 9, 9 };
+		later(20, SIGUSR1); show(nanosleep(&ts, &rem)); printf("rest %d\n", rem.tv_sec < 2 && rem.tv_nsec > 0);
 		while (wait(NULL) > 0 || errno == EINTR);
-		later(20, SIGUSR1); show(poll(NULL, 0, 60)); while (wait(NULL) > 0 || errno == EINTR);
+		later(20, SIGUSR1); show(poll(NULL, 0, 2000)); while (wait(NULL) > 0 || errno == EINTR);
 		later(20, SIGUSR1); show(pause()); while (wait(NULL) > 0 || errno == EINTR);
 		int word = 0;
 		later(20, SIGUSR1); show(syscall(SYS_futex, &word, 0, 0, &ts)); while (wait(NULL) > 0 || errno == EINTR);
 		if (!restart) {
 			later(20, SIGUSR1); show(syscall(SYS_futex, &word, 0, 0, NULL)); while (wait(NULL) > 0 || errno == EINTR);
 		}
-		if (!fork()) { msleep(60); _exit(3); }
+		if (!fork()) { msleep(300); _exit(3); }
 		later(20, SIGUSR1); pid_t p; int st; p = wait(&st);
 		show(p == -1); while (wait(NULL) > 0 || errno == EINTR);
 		close(fd[0]); close(fd[1]);
