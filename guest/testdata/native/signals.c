@@ -186,6 +186,12 @@ static void stacks(void)
 	show(sigaltstack(&ss, NULL)); show(sigaltstack(NULL, &old)); printf("flags %#x size %zu\n", old.ss_flags, old.ss_size);
 }
 
+/* A child that waits for the parent's word before it ends. */
+static int word[2];
+
+static void hear(void) { char c; while (read(word[0], &c, 1) != 1); }
+static void tell(void) { write(word[1], "x", 1); }
+
 static void later(int ms, int sig)
 {
 	pid_t to = getpid();
@@ -240,11 +246,12 @@ static void restarts(void)
 		clock_gettime(CLOCK_MONOTONIC, &b);
 		long ms = (b.tv_sec - a.tv_sec) * 1000 + (b.tv_nsec - a.tv_nsec) / 1000000;
 		printf("slept %d %d, enough %d\n", e, f, ms >= 149);
+		hear();
 		_exit(0);
 	}
 	int st;
 	msleep(20); kill(child, SIGSTOP); waitpid(child, &st, WUNTRACED); printf("stopped %#x\n", st);
-	kill(child, SIGCONT); waitpid(child, &st, WCONTINUED); printf("continued %#x\n", st);
+	kill(child, SIGCONT); waitpid(child, &st, WCONTINUED); printf("continued %#x\n", st); tell();
 	waitpid(child, &st, 0); printf("ended %#x\n", st);
 }
 
@@ -348,10 +355,10 @@ static void ends(void)
 	n = 0;
 	on(SIGCHLD, note, SA_NOCLDSTOP);
 	pid_t p = fork();
-	if (!p) { raise(SIGSTOP); _exit(7); }
+	if (!p) { raise(SIGSTOP); hear(); _exit(7); }
 	int st;
 	waitpid(p, &st, WUNTRACED); printf("%#x, %d told\n", st, n);
-	kill(p, SIGCONT); waitpid(p, &st, WCONTINUED); printf("%#x\n", st); while (waitpid(p, &st, 0) != p); printf("%#x, %d told\n", st, n);
+	kill(p, SIGCONT); waitpid(p, &st, WCONTINUED); printf("%#x\n", st); tell(); while (waitpid(p, &st, 0) != p); printf("%#x, %d told\n", st, n);
 	on(SIGCHLD, note, 0); n = 0;
 	p = fork();
 	if (!p) { setpgid(0, 0); raise(SIGSTOP); raise(SIGTSTP); _exit(7); }
@@ -363,6 +370,7 @@ static void ends(void)
 
 int main(void)
 {
+	must(pipe(word));
 	order(); errors(); flags(); stacks(); restarts(); waiting(); descriptor(); threads(); ends();
 	return 0;
 }
