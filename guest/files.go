@@ -85,12 +85,12 @@ func (k *Kernel) initFiles(t *Task) error {
 	}
 	t.fs = &FS{cwd: cwd, umask: 0o022}
 	t.files = k.newFiles()
-	for fd, f := range k.tty.std {
-		flags := unix.O_WRONLY
-		if fd == 0 {
-			flags = unix.O_RDONLY
-		}
-		if _, e := t.install(newOpenFile(f, flags, nil), false); e != 0 {
+	std, err := k.stdFiles()
+	if err != nil {
+		return err
+	}
+	for _, f := range std {
+		if _, e := t.install(f, false); e != 0 {
 			return e
 		}
 	}

@@ -51,8 +51,12 @@ type Config struct {
 	Hostname string // "" means "goskas"
 	// The console. A nil file reads as empty and swallows output.
 	Stdin, Stdout, Stderr *os.File
-	Strace                io.Writer    // gets the system call trace; nil for none
-	Log                   *slog.Logger // nil for none
+	// Terminal gives the guest a terminal of its own, with a line discipline and
+	// job control, whose keys come from Stdin and whose screen is Stdout. If these
+	// are a terminal, it has to be in raw mode.
+	Terminal bool
+	Strace   io.Writer    // gets the system call trace; nil for none
+	Log      *slog.Logger // nil for none
 }
 
 // Bind shows a directory of the host at a place of the guest's tree. What the guest
@@ -265,7 +269,7 @@ func (k *Kernel) boot(path string, argv, env []string) error {
 	t.sig = new(SigHand)
 	t.rlimits = newLimits()
 	k.init = t.Process
-	k.tty.foreground = t.pgid
+	k.takeConsole(t.Process)
 	if err := k.initFiles(t); err != nil {
 		k.halt()
 		return fmt.Errorf("start process 1: %w", err)
@@ -332,7 +336,10 @@ func (k *Kernel) Interrupt(sig unix.Signal) (consumed uint64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.running {
-		k.signalGroup(k.tty.foreground, kernelSignal(int(sig)))
+		k.signalGroup(k.tty.control.Foreground, kernelSignal(int(sig)))
+	}
+	if k.tty.console == nil {
+		return 0
 	}
 	return k.tty.console.Consumed()
 }

@@ -134,6 +134,7 @@ func (p *Process) finish() {
 		k.shutdown()
 		return
 	}
+	k.leaveSession(p)
 	k.noteOrphan(p, p.parent)
 	p.tellEnd()
 }

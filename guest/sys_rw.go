@@ -53,6 +53,14 @@ func (t *Task) readOn(f *vfs.OpenFile, s segments) (int64, unix.Errno) {
 		closeAll(r.files) // there is no place for them
 		return v, e
 	}
+	if tty := vfs.TTYOf(f.File); tty != nil {
+		return t.readTTY(f, tty, s)
+	}
+	if c := vfs.ControlOf(f.File); c != nil {
+		if e := t.mayUse(c, unix.SIGTTIN); e != 0 {
+			return 0, e
+		}
+	}
 	if p, ok := f.File.(stream); ok {
 		return t.read(f, s, func(b []byte, _ uint64) (int, error) { return p.Peek(b) }, p.Take)
 	}
@@ -71,6 +79,11 @@ func (t *Task) readOn(f *vfs.OpenFile, s segments) (int64, unix.Errno) {
 func (t *Task) writeOn(f *vfs.OpenFile, s segments) (int64, unix.Errno) {
 	if sock, ok := f.File.(*vfs.Socket); ok {
 		return t.sendMsg(f, sock, &msghdr{data: s}, 0)
+	}
+	if tty := vfs.TTYOf(f.File); tty != nil {
+		if e := t.writeTTY(tty); e != 0 {
+			return 0, e
+		}
 	}
 	return t.write(f, s, put(f))
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 
@@ -49,17 +48,8 @@ func (k *Kernel) buildTree() error {
 			}
 		}
 	}
-	console, err := vfs.NewConsole(func(f func()) {
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		f()
-	})
-	if err != nil {
-		return fmt.Errorf("console: %w", err)
-	}
-	k.tty.console = console
-	for fd, f := range []*os.File{k.cfg.Stdin, k.cfg.Stdout, k.cfg.Stderr} {
-		k.tty.std[fd] = console.File(f)
+	if err := k.initTTY(); err != nil {
+		return err
 	}
 
 	k.ns = vfs.NewNamespace(root)
@@ -156,9 +146,7 @@ const fileCacheShare = 4
 
 // closeTree gives host descriptors and the frames of files back.
 func (k *Kernel) closeTree() error {
-	if k.tty.console != nil {
-		k.tty.console.Close()
-	}
+	k.closeTTY()
 	for _, t := range k.tmps {
 		t.Close()
 	}
@@ -209,12 +197,12 @@ func (k *Kernel) devices() vfs.Node {
 	nodes["stdin"] = link(202, "/proc/self/fd/0")
 	nodes["stdout"] = link(203, "/proc/self/fd/1")
 	nodes["stderr"] = link(204, "/proc/self/fd/2")
-	open := func(d *vfs.Device, _ int) (vfs.File, error) {
-		return &ttyFile{node: d, in: k.tty.std[0], out: k.tty.std[1]}, nil
-	}
 	// Numbers: Documentation/admin-guide/devices.txt, major 5.
-	nodes["tty"] = &vfs.Device{Ino: 205, Rdev: unix.Mkdev(5, 0), OpenFn: open}
-	nodes["console"] = &vfs.Device{Ino: 206, Rdev: unix.Mkdev(5, 1), OpenFn: open}
+	nodes["tty"] = &vfs.Device{Ino: 205, Rdev: unix.Mkdev(5, 0), OpenFn: k.openDevTTY}
+	k.tty.device = &vfs.Device{Ino: 206, Rdev: unix.Mkdev(5, 1), OpenFn: k.openConsole}
+	nodes["console"] = k.tty.device
+	nodes["ptmx"] = &vfs.Device{Ino: 207, Rdev: unix.Mkdev(5, 2), OpenFn: k.ptmx}
+	nodes["pts"] = k.ptsDir()
 	return vfs.Entries(200, nodes)
 }
 
@@ -229,6 +217,7 @@ func (f *ttyFile) Stat() (vfs.Stat, error)            { return f.node.Stat() }
 func (f *ttyFile) Read(p []byte) (int, error)         { return f.in.Read(p) }
 func (f *ttyFile) Write(p []byte) (int, error)        { return f.out.Write(p) }
 func (f *ttyFile) Ioctl(cmd uint32, arg []byte) error { return f.in.Ioctl(cmd, arg) }
+func (f *ttyFile) Control() *vfs.Control              { return vfs.ControlOf(f.in) }
 func (f *ttyFile) Queue() *wait.Queue                 { return f.in.Queue() }
 
 func (f *ttyFile) Ready() int16 {

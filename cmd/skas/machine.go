@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 
 	"goskas/arch/amd64"
 	"goskas/guard"
@@ -153,6 +154,16 @@ const minMem = 1 << 20
 
 // run boots a guest, runs one program in it and reports its status as ours.
 func (m *machine) run(ctx context.Context, c guest.Config, path string, argv, env []string, stderr io.Writer) error {
+	restore := func() {}
+	if c.Terminal {
+		h, err := newHostTerminal(c.Stdin, c.Stdout)
+		if err != nil {
+			return err
+		}
+		var once sync.Once
+		restore = func() { once.Do(func() { h.restore(c.Stdin) }) }
+		defer restore()
+	}
 	k, err := guest.New(c)
 	var bind *guest.BindError
 	switch {
@@ -163,12 +174,21 @@ func (m *machine) run(ctx context.Context, c guest.Config, path string, argv, en
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	detach := forwardSignals(k, cancel)
+	var detach func() error
+	if c.Terminal {
+		detach = followTerminal(k, c.Stdin, cancel)
+	} else {
+		detach = forwardSignals(k, cancel)
+	}
 	status, err := k.Run(ctx, path, argv, env)
-	detach()
+	ended := detach()
 	stats := k.Stats()
 	if cerr := k.Close(); err == nil && cerr != nil {
 		err = cerr
+	}
+	restore() // before anything is printed
+	if ended != nil {
+		return ended
 	}
 	if err != nil {
 		return startError(ctx, path, err)
@@ -193,7 +213,7 @@ var errSecond = errors.New("ended by a second signal")
 // forwardSignals passes the signals that ask a program to stop on to the guest;
 // a second one ends the run. It is no second one if the guest has read input
 // since the last: then it is, say, a shell whose user has stopped two commands.
-func forwardSignals(k *guest.Kernel, cancel context.CancelCauseFunc) (detach func()) {
+func forwardSignals(k *guest.Kernel, cancel context.CancelCauseFunc) (detach func() error) {
 	ch := make(chan os.Signal, 4)
 	signal.Notify(ch, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT)
 	go func() {
@@ -208,9 +228,10 @@ func forwardSignals(k *guest.Kernel, cancel context.CancelCauseFunc) (detach fun
 			seen, before = true, consumed
 		}
 	}()
-	return func() {
+	return func() error {
 		signal.Stop(ch)
 		close(ch)
+		return nil
 	}
 }
 

@@ -100,6 +100,6 @@ mode where --mode is not.`,
 			return c.Help()
 		},
 	}
-	root.AddCommand(newRun(), newBoot(), newCheck(), newStub(), newBench(), newContainment(), newDiff(), newSyscalls(), newVersion())
+	root.AddCommand(newRun(), newBoot(), newCheck(), newStub(), newBench(), newContainment(), newDiff(), newSyscalls(), newVersion(), newRestorer())
 	return root
 }

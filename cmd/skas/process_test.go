@@ -98,6 +98,24 @@ func (l *lines) await(t *testing.T, want string) {
 	}
 }
 
+// awaitFrom reads until want is there, from a position on, and returns the position
+// behind it.
+func (l *lines) awaitFrom(t *testing.T, from int, want string) int {
+	t.Helper()
+	timeout := time.After(patience)
+	for {
+		if i := strings.Index(l.text()[from:], want); i >= 0 {
+			return from + i + len(want)
+		}
+		select {
+		case b := <-l.data:
+			l.all.Write(b)
+		case <-timeout:
+			t.Fatalf("no %q behind the first %d bytes of the output:\n%s", want, from, l.all.String())
+		}
+	}
+}
+
 // text is what has been written so far.
 func (l *lines) text() string {
 	for {

@@ -24,6 +24,7 @@ func newRun() *cobra.Command {
 	var m machine
 	var root, cwd string
 	var env, binds []string
+	var tty, interactive bool
 	c := &cobra.Command{
 		Use:   "run [flags] -- PROGRAM [ARG...]",
 		Short: "run a program of the host as guest process 1",
@@ -38,12 +39,19 @@ guest's PATH. 'skas syscalls' lists what system calls there are.
 Exit status: the program's own; 128 plus the signal that killed it; 126 if it
 cannot be run, 127 if it is not there, 2 for a mistake on the command line, and
 125 if the monitor itself failed. Ctrl-C goes to the guest; a second one, with no
-input read in between, ends everything.`,
+input read in between, ends everything.
+
+With --tty the guest has a terminal of its own: every key goes to it, Ctrl-C and
+Ctrl-Z act on its jobs, and the window's size is passed on. Your terminal is in raw
+mode meanwhile and restored whatever happens. SIGTERM, SIGHUP, SIGINT and SIGQUIT
+to skas hang that terminal up, and after two seconds end the guest: the status is
+128 plus the signal.`,
 		Example: `  skas run -- busybox echo hello
   skas run --strace -- /bin/busybox ls /
   skas run --stats --cpus 2 -- busybox sh -c 'seq 1000 | sort -n | tail -1'
   skas run --bind .:/tmp/work:rw --cwd /tmp/work -- make
   skas run --root /srv/tree --env LANG=C -- /bin/prog
+  skas run -it -- /bin/bash
   skas run --guard none -- bash -c 'echo $BASH_VERSION'`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -59,7 +67,7 @@ input read in between, ends everything.`,
 			if fi, err := os.Stat(root); err != nil || !fi.IsDir() {
 				return &exitError{exitUsage, fmt.Errorf("--root %s: not a directory", root)}
 			}
-			config.Root, config.Dir = root, cwd
+			config.Root, config.Dir, config.Terminal = root, cwd, tty
 			for _, text := range binds {
 				b, err := parseBind(text)
 				if err != nil {
@@ -82,6 +90,8 @@ input read in between, ends everything.`,
 	// What follows PROGRAM is the program's.
 	c.Flags().SetInterspersed(false)
 	c.Flags().StringVar(&root, "root", "/", "host `DIR` that is the guest's root, read-only")
+	c.Flags().BoolVarP(&tty, "tty", "t", false, "give the guest a terminal of its own, with job control, on yours")
+	c.Flags().BoolVarP(&interactive, "interactive", "i", false, "pass standard input to the guest: always so, accepted for the habit of -it")
 	c.Flags().StringArrayVar(&env, "env", nil, "set `NAME=VALUE` in the guest's environment (repeatable)")
 	c.Flags().StringArrayVar(&binds, "bind", nil, "show the host's directory as the guest's, read-only unless :rw; `HOST:GUEST[:ro|rw]` (repeatable)")
 	c.Flags().StringVar(&cwd, "cwd", "/", "guest `DIR` that the program starts in")

@@ -19,11 +19,16 @@ type Console struct {
 	stopR, stopW *os.File
 	pollers      sync.WaitGroup
 	consumed     uint64 // bytes that the guest has read; under the kernel lock
+	control      Control
 }
 
 // Consumed is how many bytes the guest has read from its console. It must be
 // called with the kernel lock held.
 func (c *Console) Consumed() uint64 { return c.consumed }
+
+// Control is the console as a controlling terminal, which it is if the host's
+// descriptors are terminals.
+func (c *Console) Control() *Control { return &c.control }
 
 // NewConsole makes a console whose goroutines report under lock.
 func NewConsole(lock func(func())) (*Console, error) {
@@ -49,6 +54,8 @@ func (c *Console) File(f *os.File) File {
 	if f != nil {
 		// Fd puts the file into blocking mode, which it is for fd 0 to 2.
 		t.fd = int(f.Fd())
+		_, err := unix.IoctlGetTermios(t.fd, unix.TCGETS)
+		t.terminal = err == nil
 	}
 	return t
 }
@@ -57,8 +64,10 @@ type consoleFile struct {
 	NoFile
 	console *Console
 	fd      int
-	queue   wait.Queue
-	polling int16 // events that a goroutine waits for
+	// terminal says that the host's file is one.
+	terminal bool
+	queue    wait.Queue
+	polling  int16 // events that a goroutine waits for
 }
 
 func (f *consoleFile) Stat() (Stat, error) {

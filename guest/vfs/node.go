@@ -165,16 +165,19 @@ const siocOutq = 0x5411
 // (asm-generic/ioctls.h, asm-generic/termbits.h); ok is false for those that no
 // file here knows.
 func IoctlArg(cmd uint32) (in, out int, ok bool) {
-	const termios, winsize = 36, 8
 	switch cmd {
 	case unix.TCGETS:
-		return 0, termios, true
+		return 0, termiosSize, true
 	case unix.TCSETS, unix.TCSETSW, unix.TCSETSF:
-		return termios, 0, true
+		return termiosSize, 0, true
+	case unix.TCGETS2:
+		return 0, termios2Size, true
+	case unix.TCSETS2, unix.TCSETSW2, unix.TCSETSF2:
+		return termios2Size, 0, true
 	case unix.TIOCGWINSZ:
-		return 0, winsize, true
+		return 0, winsizeSize, true
 	case unix.TIOCSWINSZ:
-		return winsize, 0, true
+		return winsizeSize, 0, true
 	case fionRead, siocOutq:
 		return 0, 4, true
 	}
