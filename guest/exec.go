@@ -185,6 +185,7 @@ func (s *Space) load(p, interp *program, argv, envp []string) (startState, error
 		}
 		entry = interp.img.Entry + base
 	}
+	s.vdso = s.mapVDSO()
 	sp, err := s.buildStack(p, bias, base, argv, envp)
 	return startState{entry, sp}, err
 }

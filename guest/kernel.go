@@ -36,6 +36,9 @@ type Config struct {
 	// NoFaultAround brings in only the page of a file that a fault asks for,
 	// not its neighbours.
 	NoFaultAround bool
+	// NoVDSO gives programs no shared object that tells the time without a
+	// system call.
+	NoVDSO bool
 	// Root is the host directory that the guest sees, read-only, as its
 	// root; "" means an empty tree. /tmp, /dev, /proc and /toy are the
 	// guest's own in either case.
@@ -70,15 +73,16 @@ type Bind struct {
 // Kernel is a guest machine. Its methods may be called from any goroutine.
 type Kernel struct {
 	// Set by New and constant from then on.
-	cfg   Config
-	log   *slog.Logger
-	arch  arch.Arch
-	mem   *physmem.Memory
-	mon   *skas.Monitor
-	clock timer.Clock
+	cfg  Config
+	log  *slog.Logger
+	arch arch.Arch
+	mem  *physmem.Memory
+	mon  *skas.Monitor
+	vdso *vdso // nil: none
 
 	mu sync.Mutex // guards everything below, and guest/vfs
 
+	clock   timer.Clock
 	ns      *vfs.Namespace
 	hosts   []*vfs.Host    // directories of the host that are mounted
 	files   *vfs.HostCache // pages of their files
@@ -168,6 +172,11 @@ func New(cfg Config) (*Kernel, error) {
 		return nil, errors.Join(fmt.Errorf("start monitor: %w", err), mem.Close())
 	}
 	k := newKernel(cfg, mem, mon)
+	if !cfg.NoVDSO {
+		if k.vdso, err = k.newVDSO(); err != nil {
+			return nil, errors.Join(err, k.Close())
+		}
+	}
 	if err := k.buildTree(); err != nil {
 		return nil, errors.Join(err, k.Close())
 	}
@@ -214,6 +223,9 @@ func (k *Kernel) Close() error {
 	err := k.closeTree()
 	if k.mon != nil {
 		err = errors.Join(err, k.mon.Close())
+	}
+	if k.vdso != nil {
+		k.vdso.close(k.mem)
 	}
 	return errors.Join(err, k.mem.Close())
 }

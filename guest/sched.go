@@ -95,6 +95,7 @@ func (k *Kernel) nextTask(id int) *Task {
 
 // runTimers fires what is due.
 func (k *Kernel) runTimers() {
+	k.keepTime()
 	if at, ok := k.timers.Next(); ok && at <= k.now() {
 		k.timers.Run(k.now())
 	}

@@ -37,6 +37,7 @@ type Space struct {
 	stackTop      arch.Addr
 	mmapTop       arch.Addr
 	brkStart, brk arch.Addr
+	vdso          arch.Addr // 0: none
 	argStart      arch.Addr // of the arguments on the stack
 	barriers      uint32    // that membarrier has registered
 }
@@ -219,8 +220,11 @@ func (s *Space) breakCOW(page arch.Addr) error {
 
 // fill brings in a page that is not there.
 func (s *Space) fill(v *vma, page arch.Addr, acc arch.Access) error {
-	if v.file != nil {
+	switch {
+	case v.file != nil:
 		return s.fillFile(v, page, acc)
+	case v.frames != nil:
+		return s.fillKernel(v, page, acc)
 	}
 	s.k.stats.MinorFaults++
 	if acc&arch.Write == 0 {
@@ -254,7 +258,7 @@ const maxRun = 256
 // nothing to gain, or no such frames.
 func (s *Space) fillRun(a, end arch.Addr) int {
 	v := s.vmas.at(a)
-	if v == nil || v.file != nil || v.acc&arch.Write == 0 {
+	if v == nil || v.file != nil || v.frames != nil || v.acc&arch.Write == 0 {
 		return 0
 	}
 	limit := min(end, v.end, a+maxRun*arch.PageSize)

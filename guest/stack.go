@@ -68,6 +68,9 @@ func (s *Space) buildStack(p *program, bias, base arch.Addr, argv, envp []string
 	if p.img.Header != 0 {
 		header = uint64(p.img.Header + bias)
 	}
+	if s.vdso != 0 {
+		words = append(words, abi.AT_SYSINFO_EHDR, uint64(s.vdso))
+	}
 	words = append(words,
 		abi.AT_HWCAP, hwcap,
 		abi.AT_PAGESZ, arch.PageSize,

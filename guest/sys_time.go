@@ -10,9 +10,9 @@ import (
 func (t *Task) clock(id int) (time.Duration, unix.Errno) {
 	switch id {
 	case unix.CLOCK_REALTIME, unix.CLOCK_REALTIME_COARSE:
-		return time.Duration(time.Now().UnixNano()), 0
+		return t.k.wall(), 0
 	case unix.CLOCK_TAI:
-		return time.Duration(time.Now().UnixNano()) + 37*time.Second, 0
+		return t.k.wall() + 37*time.Second, 0
 	case unix.CLOCK_MONOTONIC, unix.CLOCK_MONOTONIC_RAW, unix.CLOCK_MONOTONIC_COARSE, unix.CLOCK_BOOTTIME:
 		return t.k.now(), 0
 	}
@@ -111,9 +111,9 @@ func sysClockSettime(t *Task, a args) (int64, unix.Errno) {
 }
 
 func sysGettimeofday(t *Task, a args) (int64, unix.Errno) {
-	now := time.Now()
 	if p := a.addr(0); p != 0 {
-		if e := t.storeWords(p, uint64(now.Unix()), uint64(now.Nanosecond()/1000)); e != 0 {
+		sec, nsec := splitTime(t.k.wall())
+		if e := t.storeWords(p, sec, nsec/1000); e != 0 {
 			return 0, e
 		}
 	}
@@ -124,7 +124,7 @@ func sysGettimeofday(t *Task, a args) (int64, unix.Errno) {
 }
 
 func sysTime(t *Task, a args) (int64, unix.Errno) {
-	now := time.Now().Unix()
+	now := int64(t.k.wall() / time.Second)
 	if p := a.addr(0); p != 0 {
 		if e := t.storeU64(p, uint64(now)); e != 0 {
 			return 0, e

@@ -4,6 +4,7 @@ import (
 	"github.com/tidwall/btree"
 
 	"goskas/arch"
+	"goskas/physmem"
 )
 
 // vma is a range of addresses with one set of rights and one kind of content.
@@ -18,6 +19,8 @@ type vma struct {
 	file   *fileMapping
 	offset uint64
 	shared bool
+	// frames are pages of the kernel's own (vdso.go).
+	frames []physmem.PFN
 	// What a fork does with it (MADV_DONTFORK, MADV_WIPEONFORK).
 	dontFork, wipeOnFork bool
 	name                 string // for /proc/pid/maps
@@ -47,7 +50,7 @@ func (v *vma) split(a arch.Addr) *vma {
 
 // continues reports whether w goes on where v ends, so that the two can be one.
 func (v *vma) continues(w *vma) bool {
-	return v.end == w.start && v.acc == w.acc && v.file == w.file && v.shared == w.shared &&
+	return v.end == w.start && v.acc == w.acc && v.frames == nil && w.frames == nil && v.file == w.file && v.shared == w.shared &&
 		!v.growsDown && !w.growsDown && v.name == w.name &&
 		v.dontFork == w.dontFork && v.wipeOnFork == w.wipeOnFork &&
 		(v.file == nil || v.fileOffset(v.end) == w.offset)

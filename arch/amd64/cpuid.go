@@ -6,3 +6,6 @@ package amd64
 func cpuid(leaf, sub uint32) (eax, ebx, ecx, edx uint32)
 
 func xgetbv0() (lo, hi uint32)
+
+// rdtsc reads the time stamp counter, behind everything that was loaded before.
+func rdtsc() uint64

@@ -38,6 +38,7 @@ type machine struct {
 	stall    string
 	noSync   bool
 	noAround bool
+	noVDSO   bool
 	// guardSet says whether --guard was given.
 	guardSet func() bool
 }
@@ -60,6 +61,7 @@ func (m *machine) addFlags(c *cobra.Command) {
 	f.BoolVar(&m.noSync, "no-sync-wake", false, "guards notify and validate: without the listener's synchronous wake-up")
 	must(c.RegisterFlagCompletionFunc("stall", cobra.FixedCompletions(skas.Stalls(), cobra.ShellCompDirectiveNoFileComp)))
 	f.BoolVar(&m.noAround, "no-fault-around", false, "bring in only the page of a file that a fault asks for, not its neighbours")
+	f.BoolVar(&m.noVDSO, "no-vdso", false, "programs make a system call to get the time")
 	must(c.RegisterFlagCompletionFunc("mem", cobra.FixedCompletions([]string{"64M", "256M", "1G"}, cobra.ShellCompDirectiveNoFileComp)))
 }
 
@@ -136,6 +138,7 @@ func (m *machine) config(stderr io.Writer) (guest.Config, error) {
 		Mode: mode, Guard: g.guard, Stall: stall, NoSyncWake: g.noSync,
 		Arch: amd64.New(), Memory: int64(m.mem), CPUs: m.cpus, HZ: m.hz,
 		NoFaultAround: m.noAround,
+		NoVDSO:        m.noVDSO,
 		Stdin:         os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 	}
 	level := slog.LevelWarn

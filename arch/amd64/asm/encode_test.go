@@ -134,6 +134,7 @@ func TestEveryEncoding(t *testing.T) {
 				}
 			}
 			for name, emit := range map[string]func(a *Assembler){
+				"mul": func(a *Assembler) { a.Mul(size, o) },
 				"div": func(a *Assembler) { a.Div(size, o) }, "inc": func(a *Assembler) { a.Inc(size, o) },
 				"dec": func(a *Assembler) { a.Dec(size, o) }, "neg": func(a *Assembler) { a.Neg(size, o) },
 			} {

@@ -144,6 +144,9 @@ func (a *Assembler) Imul(size int, dst Reg, src Operand) {
 	a.rm(size, []byte{0x0f, 0xaf}, dst, src, 0)
 }
 
+// Mul multiplies rax by the operand; the product is rdx:rax.
+func (a *Assembler) Mul(size int, by Operand) { a.rm(size, op(size, 0xf7), 4, by, 0) }
+
 // Div divides rdx:rax by the operand; the quotient is rax, the rest rdx.
 func (a *Assembler) Div(size int, by Operand) { a.rm(size, op(size, 0xf7), 6, by, 0) }
 
@@ -221,6 +224,13 @@ func (a *Assembler) Pause() { a.buf = append(a.buf, 0xf3, 0x90) }
 
 // Nop does nothing.
 func (a *Assembler) Nop() { a.buf = append(a.buf, 0x90) }
+
+// Lfence waits for the loads before it; Rdtsc reads the CPU's counter into
+// edx:eax.
+func (a *Assembler) Lfence() { a.buf = append(a.buf, 0x0f, 0xae, 0xe8) }
+
+// Rdtsc is explained with Lfence.
+func (a *Assembler) Rdtsc() { a.buf = append(a.buf, 0x0f, 0x31) }
 
 // Cld clears the direction flag.
 func (a *Assembler) Cld() { a.buf = append(a.buf, 0xfc) }
