@@ -227,9 +227,11 @@ func TestBindHoldsAgainstLinks(t *testing.T) {
 		task.everyCall(t, mem, names[rnd.IntN(len(names))], names[rnd.IntN(len(names))])
 		task.poke(t, mem, append([]byte(names[0]), 0))
 		if fd, e := task.do(unix.SYS_OPEN, mem, unix.O_RDONLY); e == 0 {
-			n := task.must(t, unix.SYS_READ, uint64(fd), mem+arch.PageSize, 100)
-			if got := string(task.peek(t, mem+arch.PageSize, int(n))); got == "secret" {
-				t.Fatal("the guest has read the secret")
+			// It may be a directory: the calls make some.
+			n, e := task.do(unix.SYS_READ, uint64(fd), mem+arch.PageSize, 100)
+			if e == 0 && string(task.peek(t, mem+arch.PageSize, int(n))) == "secret" {
+				t.Error("the guest has read the secret")
+				break
 			}
 			task.must(t, unix.SYS_CLOSE, uint64(fd))
 		}
