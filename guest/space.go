@@ -38,8 +38,11 @@ type Space struct {
 	mmapTop       arch.Addr
 	brkStart, brk arch.Addr
 	vdso          arch.Addr // 0: none
-	argStart      arch.Addr // of the arguments on the stack
-	barriers      uint32    // that membarrier has registered
+	// Where the arguments are on the stack, with the environment behind them, and
+	// what the program was told beside.
+	argStart, argEnd, envEnd arch.Addr
+	auxv                     []uint64
+	barriers                 uint32 // that membarrier has registered
 }
 
 // hostSpace is what Space needs of *skas.MM; tests bring one without a stub.
@@ -119,7 +122,8 @@ func (s *Space) fork() (*Space, error) {
 }
 
 func (s *Space) copyTo(c *Space) error {
-	c.stackTop, c.mmapTop, c.brkStart, c.brk, c.argStart = s.stackTop, s.mmapTop, s.brkStart, s.brk, s.argStart
+	c.stackTop, c.mmapTop, c.brkStart, c.brk = s.stackTop, s.mmapTop, s.brkStart, s.brk
+	c.argStart, c.argEnd, c.envEnd, c.auxv = s.argStart, s.argEnd, s.envEnd, s.auxv
 	var err error
 	s.vmas.tree.Scan(func(_ arch.Addr, v *vma) bool {
 		if v.dontFork {

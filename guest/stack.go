@@ -55,10 +55,13 @@ func (s *Space) buildStack(p *program, bias, base arch.Addr, argv, envp []string
 		words = append(words, place(str))
 	}
 	words = append(words, 0)
+	s.argEnd = at + arch.Addr(len(blob))
 	for _, str := range envp {
 		words = append(words, place(str))
 	}
 	words = append(words, 0)
+	s.envEnd = at + arch.Addr(len(blob))
+	auxv := len(words)
 	execfn := place(p.path)
 
 	extras := append(append([]byte(nil), random...), platform...)
@@ -90,6 +93,7 @@ func (s *Space) buildStack(p *program, bias, base arch.Addr, argv, envp []string
 		abi.AT_MINSIGSTKSZ, uint64(k.arch.XSize()+1024),
 		abi.AT_NULL, 0,
 	)
+	s.auxv = words[auxv:]
 	sp := (extrasAt - arch.Addr(8*len(words))) &^ 15
 
 	low := min((sp - arch.PageSize).PageDown(), s.stackTop-initialStack)

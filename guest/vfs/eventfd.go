@@ -2,6 +2,7 @@ package vfs
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math"
 
 	"golang.org/x/sys/unix"
@@ -103,6 +104,9 @@ func (f *Eventfd) Ready() (ev int16) {
 	}
 	return ev
 }
+
+// FDInfo is what /proc/pid/fdinfo has beside the usual.
+func (f *Eventfd) FDInfo() string { return fmt.Sprintf("eventfd-count: %16x\n", f.count) }
 
 // Queue implements File.
 func (f *Eventfd) Queue() *wait.Queue { return &f.queue }
