@@ -10,8 +10,12 @@ type auditor struct {
 
 // An honest stub that has reported needs a few microseconds to its wait. The
 // limit leaves room for the slowest host.
+//
+// While no stub runs there is less to see, and looking four times a second would
+// be most of what an idle guest costs: the period doubles up to a limit.
 const (
 	auditPeriod = 250 * time.Millisecond
+	auditIdle   = 8 * auditPeriod
 	auditLimit  = 5 * time.Millisecond
 )
 
@@ -26,14 +30,20 @@ func (m *Monitor) startAuditor() *auditor {
 	a := &auditor{quit: make(chan struct{}), done: make(chan struct{})}
 	go func() {
 		defer close(a.done)
-		t := time.NewTicker(auditPeriod)
+		period := auditPeriod
+		t := time.NewTimer(period)
 		defer t.Stop()
 		for {
 			select {
 			case <-a.quit:
 				return
 			case <-t.C:
-				m.audit()
+				if m.audit() {
+					period = auditPeriod
+				} else {
+					period = min(2*period, auditIdle)
+				}
+				t.Reset(period)
 			}
 		}
 	}()
@@ -45,10 +55,12 @@ func (a *auditor) close() {
 	<-a.done
 }
 
-func (m *Monitor) audit() {
+// audit looks at every stub; busy says that one runs, or has since the last look.
+func (m *Monitor) audit() (busy bool) {
 	for _, x := range m.live() {
 		// Whoever holds the turnstile runs the stub, and has other means.
 		if !x.turnstile.TryLock() {
+			busy = true
 			continue
 		}
 		if !x.destroyed && !x.dead.Load() {
@@ -56,8 +68,10 @@ func (m *Monitor) audit() {
 			if x.audit.wakes == now.wakes && x.audit.wakes != 0 && now.cpu-x.audit.cpu > auditLimit {
 				_ = x.refuse("%v of CPU time used while stopped", now.cpu-x.audit.cpu) // the next run sees the death
 			}
+			busy = busy || x.audit != now
 			x.audit = now
 		}
 		x.turnstile.Unlock()
 	}
+	return busy
 }
