@@ -25,6 +25,10 @@
 // next comes by (*Kernel).deliverSignals. The last to end makes the process a
 // zombie, the last to stop tells the parent.
 //
+// Files that are woken for: pipes, eventfd, epoll and sockets (guest/vfs), timerfd,
+// terminals (vfs/tty*.go has the line discipline, tty.go sessions and job control).
+// Whatever changes one wakes its queue, with the events of poll(2) that may be new.
+//
 // There is one lock, Kernel.mu. It guards everything here and in guest/vfs and
 // is released only while guest code runs in a stub and while a vCPU is idle.
 // In skas terms it comes before an MM's turnstile.

@@ -9,6 +9,11 @@
 // Nothing here blocks: an operation that would returns EAGAIN, and the caller
 // sleeps on the File's Queue. Errors are unix.Errno, as the guest will see them.
 //
+// A TTY has programs on one side and a device on the other: a PTYMaster, or the
+// host's terminal by a HostTerminal. Sockets carry Messages from peer to peer; open
+// files in messages that nobody can read any more are found and closed (flight.go).
+//
 // There are no locks: the guest's one kernel lock guards everything. The console
-// alone has goroutines, which take that lock through a function.
+// and the HostTerminal alone have goroutines, which take that lock through a
+// function.
 package vfs
