@@ -4,19 +4,32 @@
 #include <termios.h>
 
 static int m, s;
+static volatile sig_atomic_t signals[65]; /* that have come since the last look */
+static void caught(int sig) { signals[sig]++; }
 static char buf[70000];
+
+/* Linux hands what is typed on in a worker thread: this is how long to wait until
+   nothing more comes, on a busy host. */
+enum { quiet = 60 };
 
 /* screen prints what the master has, escaped. */
 static void screen(void)
 {
 	struct pollfd p = { m, POLLIN, 0 };
 	printf("  screen \"");
-	while (poll(&p, 1, 0) > 0 && p.revents & POLLIN) {
+	for (int r; (r = poll(&p, 1, quiet)) != 0;) {
+		if (r < 0)
+			continue; /* a signal */
+		if (!(p.revents & POLLIN))
+			break;
 		int n = read(m, buf, sizeof buf);
 		if (n <= 0) { printf("\" %s \"", n ? strerrorname_np(errno) : "end"); break; }
 		for (int i = 0; i < n; i++) buf[i] < ' ' || buf[i] > '~' ? printf("\\%o", (unsigned char)buf[i]) : putchar(buf[i]);
 	}
-	printf("\"\n");
+	printf("\"");
+	for (int i = 1; i < 65; i++)
+		if (signals[i]) { printf(" %s %d", sigabbrev_np(i), signals[i]); signals[i] = 0; }
+	printf("\n");
 }
 
 /* get prints what the slave reads, without waiting. */
@@ -32,7 +45,7 @@ static void get(int size)
 	printf("\"\n");
 }
 
-static void type(const char *keys) { must(write(m, keys, strlen(keys))); msleep(15); screen(); get(1000); }
+static void type(const char *keys) { must(write(m, keys, strlen(keys))); screen(); get(1000); }
 
 static void modes(unsigned iflag_on, unsigned iflag_off, unsigned oflag_on, unsigned oflag_off, unsigned lflag_on, unsigned lflag_off)
 {
@@ -49,8 +62,6 @@ static void fresh(void)
 	if (m) { close(s); close(m); }
 	must(openpty(&m, &s, NULL, NULL, NULL));
 }
-
-static void caught(int sig) { printf("  signal %s\n", sigabbrev_np(sig)); }
 
 int main(void)
 {
@@ -70,10 +81,10 @@ int main(void)
 	type("hello\n"); type("two\nlines\n"); get(100); type("part"); type("ly\n");
 	type("abc\177d\n"); type("abc def\027ghi\n"); type("gone\025kept\n"); type("\177\025\027x\n");
 	type("a\tb\tc\177\177\177\n"); type("ctl\001\033\177\177x\n"); type("lit\026\003\026\n\n"); type("end\004"); type("\004"); type("x\004\004\n"); get(9);
-	type("re\022print\n"); type("cr\r"); type("nul\n"); must(write(m, "a\0b\n", 4)); msleep(15); screen(); get(99);
-	must(write(m, "longer line\n", 12)); msleep(15); screen(); get(4); get(4); get(100); get(4);
-	must(write(m, "abcd\004", 5)); msleep(15); screen(); get(4); get(4);
-	must(write(m, "one\ntwo\n", 8)); msleep(15); int n; show(ioctl(s, FIONREAD, &n)); printf("%d\n", n); show(tcflush(s, TCIFLUSH)); get(9); screen();
+	type("re\022print\n"); type("cr\r"); type("nul\n"); must(write(m, "a\0b\n", 4)); screen(); get(99);
+	must(write(m, "longer line\n", 12)); screen(); get(4); get(4); get(100); get(4);
+	must(write(m, "abcd\004", 5)); screen(); get(4); get(4);
+	must(write(m, "one\ntwo\n", 8)); msleep(quiet); int n; show(ioctl(s, FIONREAD, &n)); printf("%d\n", n); show(tcflush(s, TCIFLUSH)); get(9); screen();
 
 	section("flags");
 	modes(0, 0, 0, 0, 0, ECHO); type("quiet\n"); modes(0, 0, 0, 0, ECHONL, 0); type("nl\n"); modes(0, 0, 0, 0, ECHO, ECHOE); type("ab\177c\n");
@@ -91,16 +102,17 @@ int main(void)
 
 	section("without lines");
 	fresh(); modes(0, 0, 0, 0, 0, ICANON | ECHO);
-	type("abc"); type("\177\004\025"); type("\r"); must(write(m, "xyz", 3)); msleep(15); get(2); get(2); get(2);
-	tcgetattr(s, &t); t.c_cc[VMIN] = 0; t.c_cc[VTIME] = 0; tcsetattr(s, TCSANOW, &t); show(read(s, buf, 9)); write(m, "q", 1); msleep(15); show(read(s, buf, 9));
+	type("abc"); type("\177\004\025"); type("\r"); must(write(m, "xyz", 3)); msleep(quiet); get(2); get(2); get(2);
+	tcgetattr(s, &t); t.c_cc[VMIN] = 0; t.c_cc[VTIME] = 0; tcsetattr(s, TCSANOW, &t); show(read(s, buf, 9)); write(m, "q", 1); msleep(quiet); show(read(s, buf, 9));
 	t.c_cc[VTIME] = 2; tcsetattr(s, TCSANOW, &t); show(read(s, buf, 9));
+	t.c_cc[VTIME] = 15; tcsetattr(s, TCSANOW, &t);
 	if (fork() == 0) { msleep(60); write(m, "late", 4); _exit(0); } show(read(s, buf, 9)); wait(NULL);
 	t.c_cc[VMIN] = 5; tcsetattr(s, TCSANOW, &t);
 	if (fork() == 0) { msleep(30); write(m, "ab", 2); msleep(30); write(m, "c", 1); _exit(0); } show(read(s, buf, 9)); wait(NULL);
 	t.c_cc[VTIME] = 0; t.c_cc[VMIN] = 3; tcsetattr(s, TCSANOW, &t);
-	struct pollfd p = { s, POLLIN, 0 }; write(m, "ab", 2); msleep(15); show(poll(&p, 1, 0)); write(m, "c", 1); msleep(15); show(poll(&p, 1, 0)); show(read(s, buf, 2)); show(poll(&p, 1, 0)); show(tcflush(s, TCIFLUSH));
+	struct pollfd p = { s, POLLIN, 0 }; write(m, "ab", 2); msleep(quiet); show(poll(&p, 1, 0)); write(m, "c", 1); msleep(quiet); show(poll(&p, 1, 0)); show(read(s, buf, 2)); show(poll(&p, 1, 0)); show(tcflush(s, TCIFLUSH));
 	if (fork() == 0) { msleep(30); write(m, "12", 2); msleep(30); write(m, "3456", 4); _exit(0); } show(read(s, buf, 5)); wait(NULL); show(tcflush(s, TCIFLUSH));
-	write(m, "typed before", 12); msleep(15); modes(0, 0, 0, 0, ICANON, 0); get(5); get(99); write(m, "line\n", 5); msleep(15); modes(0, 0, 0, 0, 0, ICANON); get(99);
+	write(m, "typed before", 12); msleep(quiet); modes(0, 0, 0, 0, ICANON, 0); get(5); get(99); write(m, "line\n", 5); msleep(quiet); modes(0, 0, 0, 0, 0, ICANON); get(99);
 
 	section("signals and sessions");
 	fresh(); fflush(stdout);
@@ -109,7 +121,7 @@ int main(void)
 		show(open("/dev/tty", O_RDWR)); must(setsid()); show(ioctl(s, TIOCSCTTY, 0)); show(tcgetpgrp(s) == getpid()); show(tcgetsid(s) == getsid(0));
 		int d = open("/dev/tty", O_RDWR); show(d >= 0); show(write(d, "via tty\n", 8)); screen();
 		type("abc\003"); type("def\034\n"); type("\032"); modes(0, 0, 0, 0, NOFLSH, 0); type("ab\003c\n"); modes(0, 0, 0, 0, 0, ISIG); type("\003\n"); modes(0, 0, 0, 0, ISIG, NOFLSH);
-		w.ws_row = 5; w.ws_col = 6; show(ioctl(m, TIOCSWINSZ, &w)); show(ioctl(s, TIOCSWINSZ, &w)); show(ioctl(s, TIOCGWINSZ, &w)); printf("%d %d\n", w.ws_row, w.ws_col);
+		w.ws_row = 5; w.ws_col = 6; show(ioctl(m, TIOCSWINSZ, &w)); screen(); show(ioctl(s, TIOCSWINSZ, &w)); screen(); show(ioctl(s, TIOCGWINSZ, &w)); printf("%d %d\n", w.ws_row, w.ws_col);
 		show(tcsetpgrp(s, 999999)); show(tcsetpgrp(s, -1)); show(ioctl(s, TIOCSCTTY, 0));
 		/* a job in the background */
 		pid_t job = fork();
@@ -119,8 +131,8 @@ int main(void)
 		}
 		int status;
 		show(waitpid(job, &status, WUNTRACED) == job); printf("stopped %d by %s\n", WIFSTOPPED(status), sigabbrev_np(WSTOPSIG(status)));
-		signal(SIGTTOU, SIG_IGN); show(tcsetpgrp(s, job)); printf("%d\n", tcgetpgrp(s) == job); write(m, "x\n", 2); kill(-job, SIGCONT); msleep(50);
-		show(tcsetpgrp(s, getpid())); show(waitpid(job, &status, WUNTRACED) == job); printf("%d %d\n", WIFSTOPPED(status), WEXITSTATUS(status)); screen();
+		signal(SIGTTOU, SIG_IGN); show(tcsetpgrp(s, job)); printf("%d\n", tcgetpgrp(s) == job); write(m, "x\n", 2); kill(-job, SIGCONT);
+		show(waitpid(job, &status, WUNTRACED) == job); show(tcsetpgrp(s, getpid())); printf("%d %d\n", WIFSTOPPED(status), WEXITSTATUS(status)); screen();
 		job = fork(); if (job == 0) { setpgid(0, 0); signal(SIGTTOU, SIG_DFL); modes(0, 0, 0, 0, 0, 0); _exit(1); }
 		show(waitpid(job, &status, WUNTRACED) == job); printf("stopped %d by %s\n", WIFSTOPPED(status), sigabbrev_np(WSTOPSIG(status))); kill(job, SIGKILL); wait(NULL);
 		job = fork(); if (job == 0) { setpgid(0, 0); signal(SIGTTIN, SIG_IGN); show(read(s, buf, 9)); exit(0); } wait(NULL);
@@ -130,7 +142,7 @@ int main(void)
 
 	section("closing");
 	fresh(); write(s, "last words\n", 11); close(s); screen(); show(read(m, buf, 9)); p.fd = m; p.events = POLLIN | POLLOUT; poll(&p, 1, 0); printf("%#x\n", p.revents); show(write(m, "x", 1));
-	s = must(open(ptsname(m), O_RDWR | O_NOCTTY)); p.events = POLLIN; show(poll(&p, 1, 0)); write(m, "again\n", 6); msleep(15); get(99); close(m); get(9); show(write(s, "x", 1)); show(ioctl(s, TIOCGWINSZ, &w)); p.fd = s; p.events = POLLIN | POLLOUT; poll(&p, 1, 0); printf("%#x\n", p.revents); close(s); m = 0;
+	s = must(open(ptsname(m), O_RDWR | O_NOCTTY)); p.events = POLLIN; show(poll(&p, 1, 5000)); write(m, "again\n", 6); msleep(quiet); get(99); close(m); get(9); show(write(s, "x", 1)); show(ioctl(s, TIOCGWINSZ, &w)); p.fd = s; p.events = POLLIN | POLLOUT; poll(&p, 1, 0); printf("%#x\n", p.revents); close(s); m = 0;
 	fflush(stdout);
 	int pid = forkpty(&m, NULL, NULL, NULL);
 	if (pid == 0) { signal(SIGHUP, SIG_DFL); write(1, "ready", 5); pause(); _exit(0); }
