@@ -30,11 +30,11 @@ func main() {
 // pipeline finds primes with a goroutine for each.
 func pipeline() {
 	c := make(chan int)
-	go func() {
+	go func(out chan int) {
 		for i := 2; ; i++ {
-			c <- i
+			out <- i
 		}
-	}()
+	}(c)
 	var primes []int
 	for range 60 {
 		p := <-c
