@@ -109,11 +109,17 @@ func (c *code) pass(site string, nr int64, args ...asm.Operand) {
 // has handed the CPU back: from then on it takes this stub for one that runs its
 // batch and its guest. There has to be a signal frame of a true call.
 func (c *code) forge(nr int64) {
+	c.sayCall(nr)
+	c.flip()
+	c.awaitTurn()
+}
+
+// sayCall writes a report about a system call that was never made, into the signal
+// frame of a true one.
+func (c *code) sayCall(nr int64) {
 	c.frameInRBX()
 	c.Mov(8, asm.Ptr(asm.RBX, offFrameRAX), asm.Imm(nr))
 	c.say(unix.SIGSYS)
-	c.flip()
-	c.awaitTurn()
 }
 
 // say writes the signal that a report is about.

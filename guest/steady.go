@@ -105,11 +105,11 @@ func (c *steadyClock) steer() bool {
 	c.next = r.at + steerEvery
 	steps := r.counter - c.first.counter
 	if r.counter <= c.first.counter || r.at <= c.first.at {
-		return c.fail(r)
+		return c.fail()
 	}
 	hi, lo := bits.Mul64(uint64(r.at-c.first.at), 1<<32)
 	if hi >= steps {
-		return c.fail(r)
+		return c.fail()
 	}
 	rate, _ := bits.Div64(hi, lo, steps)
 	if c.state == steadyLearning {
@@ -120,7 +120,7 @@ func (c *steadyClock) steer() bool {
 	behind := r.at - shows
 	switch {
 	case behind < -brokenAhead:
-		return c.fail(r)
+		return c.fail()
 	case behind > stepBehind:
 		shows, behind = r.at, 0
 	}
@@ -132,7 +132,7 @@ func (c *steadyClock) steer() bool {
 }
 
 // fail gives the counter up. Time goes on from what was shown last.
-func (c *steadyClock) fail(r reading) bool {
+func (c *steadyClock) fail() bool {
 	c.last = c.Now()
 	c.state = steadyBroken
 	return true

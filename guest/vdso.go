@@ -79,10 +79,11 @@ func (k *Kernel) keepTime() {
 // publish writes the time page. A reader that comes in between, or has started
 // before, sees it by the sequence number.
 func (v *vdso) publish(mem *physmem.Memory) {
-	pfn, page := v.frames[0], mem.Bytes(v.frames[0])
-	seq := le.Uint32(page[arch.TimeSeq:])
+	page := mem.Bytes(v.frames[0])
+	word := page[arch.TimeSeq:]
+	seq := le.Uint32(word)
 	if seq&1 == 0 {
-		mem.CompareAndSwap(pfn, arch.TimeSeq, seq, seq+1)
+		physmem.CompareAndSwap(word, seq, seq+1)
 		seq++
 	}
 	if v.clock.state != steadyRunning {
@@ -92,7 +93,7 @@ func (v *vdso) publish(mem *physmem.Memory) {
 	le.PutUint64(page[arch.TimeMult:], v.clock.mult)
 	le.PutUint64(page[arch.TimeMono:], uint64(v.clock.base.at))
 	le.PutUint64(page[arch.TimeReal:], uint64(v.real))
-	mem.CompareAndSwap(pfn, arch.TimeSeq, seq, seq+1)
+	physmem.CompareAndSwap(word, seq, seq+1)
 }
 
 // wall is the time of day, since 1970.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"goskas/arch"
+	"goskas/physmem"
 )
 
 // Fault is an access to guest memory that the address space does not allow.
@@ -116,10 +117,11 @@ func (t *Table) StoreUint32(a arch.Addr, v uint32) error {
 // while guest code on other CPUs may change it. With old and new the same it
 // only says whether the word could be written and is old.
 func (t *Table) CompareAndSwapUint32(a arch.Addr, old, new uint32) (swapped bool, err error) {
-	if _, err := t.page(a, arch.Write); err != nil {
+	b, err := t.page(a, arch.Write)
+	if err != nil {
 		return false, err
 	}
-	return t.mem.CompareAndSwap(t.Lookup(a).PFN(), a.PageOffset(), old, new), nil
+	return physmem.CompareAndSwap(b, old, new), nil
 }
 
 // StoreUint64 is StoreUint32 for 64 bits.

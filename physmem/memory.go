@@ -173,10 +173,6 @@ func (m *Memory) give(pfn PFN) {
 	} else {
 		clear(m.Bytes(pfn))
 	}
-	m.take(pfn)
-}
-
-func (m *Memory) take(pfn PFN) {
 	m.refs[pfn] = 1
 	m.inUse++
 	m.peak = max(m.peak, m.inUse)
@@ -194,13 +190,8 @@ func (m *Memory) AllocContig(n int) (PFN, error) {
 		return 0, ErrNoMemory
 	}
 	for i := range n {
-		pfn := first + PFN(i)
-		m.take(pfn)
-		if pfn < m.fresh {
-			clear(m.Bytes(pfn))
-		}
+		m.give(first + PFN(i))
 	}
-	m.fresh = max(m.fresh, first+PFN(n))
 	return first, nil
 }
 

@@ -36,11 +36,12 @@ type VCPU struct {
 // spot. GOMAXPROCS is raised to the number of vCPUs and two, unless the
 // environment sets it: with fewer, the runtime slows every wait for a stub down.
 func (m *Monitor) NewVCPU(id int) (*VCPU, error) {
-	if n := m.vcpus.Add(1); m.cpus > 0 && int(n) > m.cpus {
+	n := int(m.vcpus.Add(1))
+	if m.cpus > 0 && n > m.cpus {
 		m.vcpus.Add(-1)
 		return nil, fmt.Errorf("vCPU %d: there are %d, as many as were announced", id, m.cpus)
 	}
-	raiseProcs(int(m.vcpus.Load()))
+	raiseProcs(n)
 	v := &VCPU{mon: m, id: id, tick: timer.NewTick(timer.Monotonic(), m.hz)}
 	runtime.LockOSThread()
 	err := unix.SchedGetaffinity(0, &v.allowed)
