@@ -51,15 +51,12 @@ func (f *fileMapping) unref() {
 	}
 	f.object.Mappings--
 	if f.open.CanWrite() {
-		if err := f.content.WriteBack(0, lastPage); err != nil {
+		if err := f.content.WriteBack(0, vfs.LastPage); err != nil {
 			f.k.log.Warn("file not written back from a mapping", "path", f.path, "err", err)
 		}
 	}
 	_ = f.open.Unref() // the mapping is gone: nobody is left to be told
 }
-
-// lastPage is behind every page of a file.
-const lastPage = 1 << 51
 
 // zeroPage is the one page of zeros, with a reference for the caller: what fresh
 // memory is that has only been read.

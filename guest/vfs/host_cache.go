@@ -63,16 +63,6 @@ type hostObject struct {
 
 func (o *hostObject) discard(from, to int64) { o.cache.pages -= o.drop(from, to) }
 
-// punch makes a range zero: whole pages go, the ends are cleared.
-func (o *hostObject) punch(from, to int64) {
-	first, last := pagesOf(from), to/pageSize
-	if first < last {
-		o.discard(first, last)
-	}
-	o.clear(from, min(to, first*pageSize))
-	o.clear(max(from, last*pageSize), to)
-}
-
 // release is for an open file that is closed.
 func (c *HostCache) release(o *hostObject) {
 	if o.opens--; o.opens == 0 && len(o.pages) == 0 {
@@ -101,7 +91,7 @@ func (c *HostCache) Drop() {
 // Close gives everything back; no file may be mapped any more.
 func (c *HostCache) Close() {
 	for _, o := range c.objects {
-		o.discard(0, lastPage)
+		o.discard(0, LastPage)
 	}
 	clear(c.objects)
 }
@@ -121,7 +111,7 @@ func (f *hostRegular) Object() *Object {
 	if o := f.object; f.host.write && o.Mappings == 0 {
 		st, err := f.Stat()
 		if v := versionOf(&st); err != nil || v != o.version {
-			o.discard(0, lastPage)
+			o.discard(0, LastPage)
 			o.version = v
 		}
 	}

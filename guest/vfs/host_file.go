@@ -202,7 +202,7 @@ func (f *hostRegular) Truncate(size int64) error {
 // shrunk takes what is in memory behind the end of the file away.
 func (f *hostRegular) shrunk(size int64) {
 	if o := f.memory(); o != nil {
-		o.discard(pagesOf(size), lastPage)
+		o.discard(pagesOf(size), LastPage)
 		o.clear(size, pagesOf(size)*pageSize)
 	}
 }
@@ -212,7 +212,7 @@ func (f *hostRegular) Sync() error {
 	if !f.host.write {
 		return nil
 	}
-	if err := f.WriteBack(0, lastPage); err != nil {
+	if err := f.WriteBack(0, LastPage); err != nil {
 		return err
 	}
 	return unix.Fsync(f.fd)
@@ -232,7 +232,7 @@ func (f *hostRegular) Allocate(mode uint32, off, size int64) error {
 		return err
 	}
 	if o := f.memory(); o != nil && mode&zeroes != 0 {
-		o.punch(off, off+size)
+		o.punch(off, off+size, o.discard)
 	}
 	return nil
 }

@@ -113,7 +113,7 @@ func (o *Object) put(n int64, pfn physmem.PFN) {
 // not where it gets a hole.
 func (o *Object) drop(from, to int64) int {
 	if o.Mappings > 0 {
-		o.mem.Unmap(o, from, to, to == lastPage)
+		o.mem.Unmap(o, from, to, to == LastPage)
 	}
 	had := len(o.pages)
 	remove := func(n int64, pfn physmem.PFN) {
@@ -147,6 +147,17 @@ func (o *Object) clear(from, to int64) {
 		}
 		from = end
 	}
+}
+
+// punch makes the bytes [from, to) zero: whole pages are given up by way of drop,
+// the ends are cleared.
+func (o *Object) punch(from, to int64, drop func(first, last int64)) {
+	first, last := pagesOf(from), to/pageSize
+	if first < last {
+		drop(first, last)
+	}
+	o.clear(from, min(to, first*pageSize))
+	o.clear(max(from, last*pageSize), to)
 }
 
 // readAt and writeAt copy between p and what is in memory of the bytes from off
@@ -189,11 +200,11 @@ func (o *Object) dirtyPages(from, to int64) []int64 {
 	return list
 }
 
-// pageSize is that of a frame; lastPage is behind every file.
-const (
-	pageSize = physmem.PageSize
-	lastPage = 1 << 51
-)
+// pageSize is that of a frame.
+const pageSize = physmem.PageSize
+
+// LastPage is behind every page of a file.
+const LastPage = 1 << 51
 
 // pagesOf is how many pages a number of bytes take.
 func pagesOf(size int64) int64 { return size/pageSize + min(size%pageSize, 1) }

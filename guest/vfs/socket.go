@@ -258,7 +258,7 @@ func (s *Socket) Ioctl(cmd uint32, arg []byte) error {
 	default:
 		return unix.ENOTTY
 	}
-	arg[0], arg[1], arg[2], arg[3] = byte(n), byte(n>>8), byte(n>>16), byte(n>>24)
+	putInt(arg, n)
 	return nil
 }
 

@@ -76,7 +76,7 @@ func NewUnnamed(dir Node, mode uint32, linkable bool) (Node, error) {
 func (t *Tmp) Close() { t.root.close() }
 
 func (n *tmpNode) close() {
-	n.free(0, lastPage)
+	n.free(0, LastPage)
 	for _, e := range n.kids {
 		e.node.close()
 	}

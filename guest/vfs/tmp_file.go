@@ -53,7 +53,7 @@ func (n *tmpNode) Truncate(size int64) error {
 func (n *tmpNode) cut(size int64) {
 	if size < n.size {
 		n.size = size
-		n.free(pagesOf(size), lastPage)
+		n.free(pagesOf(size), LastPage)
 		n.content.clear(size, pagesOf(size)*pageSize)
 	}
 	n.size = size
@@ -91,12 +91,7 @@ func (f *tmpRegular) Allocate(mode uint32, off, size int64) error {
 		if n.content.seals&(unix.F_SEAL_WRITE|unix.F_SEAL_FUTURE_WRITE) != 0 {
 			return unix.EPERM
 		}
-		first, last := pagesOf(off), end/pageSize
-		if first < last {
-			n.free(first, last)
-		}
-		n.content.clear(off, min(end, first*pageSize))
-		n.content.clear(max(off, last*pageSize), end)
+		n.content.punch(off, end, n.free)
 		n.changed()
 		return nil
 	case mode&unix.FALLOC_FL_KEEP_SIZE == 0 && end > n.size && n.content.seals&unix.F_SEAL_GROW != 0:

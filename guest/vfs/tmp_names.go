@@ -152,7 +152,7 @@ func (n *tmpNode) drop() {
 // forget frees the content once the node has neither names nor users.
 func (n *tmpNode) forget() {
 	if n.nlink == 0 && n.opens == 0 && !n.isDir() {
-		n.free(0, lastPage)
+		n.free(0, LastPage)
 	}
 }
 
