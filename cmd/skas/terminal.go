@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
+	"golang.org/x/term"
 )
 
 // hostTerminal is the terminal that skas was started on, in raw mode: every key
@@ -32,28 +33,20 @@ type hostTerminal struct {
 
 // newHostTerminal checks that both files are a terminal and takes it over.
 func newHostTerminal(in, out *os.File) (*hostTerminal, error) {
+	h := new(hostTerminal)
 	for _, f := range []*os.File{in, out} {
-		if _, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS); err != nil {
+		modes, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+		if err != nil {
 			return nil, &exitError{exitUsage, fmt.Errorf("--tty: %s is not a terminal; leave -t out", f.Name())}
 		}
+		if f == in {
+			h.saved = *modes
+		}
 	}
-	saved, err := unix.IoctlGetTermios(int(in.Fd()), unix.TCGETS)
-	if err != nil {
-		return nil, &exitError{exitSelf, fmt.Errorf("read the modes of the terminal: %w", err)}
-	}
-	h := &hostTerminal{saved: *saved}
 	if err := h.startRestorer(in); err != nil {
 		return nil, &exitError{exitSelf, fmt.Errorf("start what restores the terminal: %w", err)}
 	}
-	raw := *saved
-	// As cfmakeraw(3).
-	raw.Iflag &^= unix.IGNBRK | unix.BRKINT | unix.PARMRK | unix.ISTRIP | unix.INLCR | unix.IGNCR | unix.ICRNL | unix.IXON
-	raw.Oflag &^= unix.OPOST
-	raw.Lflag &^= unix.ECHO | unix.ECHONL | unix.ICANON | unix.ISIG | unix.IEXTEN
-	raw.Cflag &^= unix.CSIZE | unix.PARENB
-	raw.Cflag |= unix.CS8
-	raw.Cc[unix.VMIN], raw.Cc[unix.VTIME] = 1, 0
-	if err := unix.IoctlSetTermios(int(in.Fd()), unix.TCSETSW, &raw); err != nil {
+	if _, err := term.MakeRaw(int(in.Fd())); err != nil {
 		h.restore(in)
 		return nil, &exitError{exitSelf, fmt.Errorf("put the terminal into raw mode: %w", err)}
 	}
@@ -150,9 +143,9 @@ func followTerminal(k *guest.Kernel, in *os.File, cancel context.CancelCauseFunc
 			}
 			k.Hangup()
 			// A shell saves its history now; whoever holds on is ended.
-			why = &exitError{128 + int(s.(unix.Signal)), nil}
-			if timer == nil {
-				timer = time.AfterFunc(hangupTime, func() { cancel(&exitError{128 + int(s.(unix.Signal)), nil}) })
+			ended := &exitError{128 + int(s.(unix.Signal)), nil}
+			if why = ended; timer == nil {
+				timer = time.AfterFunc(hangupTime, func() { cancel(ended) })
 			}
 		}
 		if timer != nil {
