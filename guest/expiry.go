@@ -4,6 +4,9 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"goskas/arch"
 	"goskas/timer"
 )
 
@@ -34,11 +37,7 @@ func (x *expiry) arm(at time.Duration) {
 		x.p.cpuTimers = append(x.p.cpuTimers, x)
 		return
 	}
-	k := x.p.k
-	x.timer = k.timers.Add(at, x.expired)
-	if k.idlers > 0 {
-		k.setAlarm()
-	}
+	x.timer = x.p.k.addTimer(at, x.expired)
 }
 
 func (x *expiry) expired() {
@@ -65,6 +64,26 @@ func (x *expiry) left() time.Duration {
 		return 0
 	}
 	return max(1, x.at-x.now())
+}
+
+// nextExpiry is when a timer that was due at a time is due again, and how many
+// expiries it has missed until now.
+func nextExpiry(at, now, interval time.Duration) (next time.Duration, missed int64) {
+	n := max(0, now-at) / interval
+	return addDuration(at+n*interval, interval), int64(n)
+}
+
+// loadItimerspec reads a struct itimerspec.
+func (t *Task) loadItimerspec(at arch.Addr) (value, interval time.Duration, e unix.Errno) {
+	var w [4]uint64
+	if e := t.loadWords(at, w[:]); e != 0 {
+		return 0, 0, e
+	}
+	if interval, e = timespec([2]uint64(w[:2])); e != 0 {
+		return 0, 0, e
+	}
+	value, e = timespec([2]uint64(w[2:]))
+	return value, interval, e
 }
 
 // runCPUTimers fires what CPU time has made due.

@@ -37,8 +37,8 @@ func (it *itimer) set(value, interval time.Duration) {
 // fire sends the signal. Expiries that were missed are not made up for.
 func (it *itimer) fire() {
 	if it.interval > 0 {
-		missed := max(0, it.now()-it.at) / it.interval
-		it.arm(addDuration(it.at+missed*it.interval, it.interval))
+		next, _ := nextExpiry(it.at, it.now(), it.interval)
+		it.arm(next)
 	}
 	it.p.send(kernelSignal(int(it.signal)))
 }

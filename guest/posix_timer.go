@@ -41,25 +41,21 @@ func (x *posixTimer) set(at, interval time.Duration) {
 
 // fire sends the timer's signal.
 func (x *posixTimer) fire() {
+	x.resting = x.interval > 0
 	if x.notify == abi.SIGEV_NONE {
-		x.rest()
 		return
 	}
-	in := sigInfo{no: x.signal, code: abi.SI_TIMER, value: x.value, timer: x, setting: x.setting}
 	if x.p.ignores(x.signal) {
-		x.rest()
 		x.forward() // as if it had been taken
 		return
 	}
-	x.rest()
+	in := sigInfo{no: x.signal, code: abi.SI_TIMER, value: x.value, timer: x, setting: x.setting}
 	if x.target != nil {
 		x.target.send(in)
 	} else {
 		x.p.send(in)
 	}
 }
-
-func (x *posixTimer) rest() { x.resting = x.interval > 0 }
 
 // forward has a resting timer run again, and returns how many expiries it has
 // missed.
@@ -68,9 +64,9 @@ func (x *posixTimer) forward() int64 {
 		return 0
 	}
 	x.resting = false
-	missed := max(0, x.now()-x.at) / x.interval
-	x.arm(addDuration(x.at+missed*x.interval, x.interval))
-	return int64(missed)
+	next, missed := nextExpiry(x.at, x.now(), x.interval)
+	x.arm(next)
+	return missed
 }
 
 // taken is called when the timer's signal is; false says that it does not count
@@ -172,14 +168,9 @@ func sysTimerSettime(t *Task, a args) (int64, unix.Errno) {
 	if a[2] == 0 {
 		return 0, unix.EINVAL
 	}
-	var w [4]uint64
-	if e := t.loadWords(a.addr(2), w[:]); e != 0 {
+	value, interval, e := t.loadItimerspec(a.addr(2))
+	if e != 0 {
 		return 0, e
-	}
-	interval, e1 := timespec([2]uint64(w[:2]))
-	value, e2 := timespec([2]uint64(w[2:]))
-	if e1 != 0 || e2 != 0 {
-		return 0, unix.EINVAL
 	}
 	x := t.timers[a.int(0)]
 	if x == nil {

@@ -3,6 +3,7 @@ package guest
 import (
 	"crypto/rand"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 
@@ -67,12 +68,7 @@ func (k *Kernel) procRoot() vfs.Node {
 	}
 	root.List = func() []vfs.Dirent {
 		entries := list()
-		pids := make([]int, 0, len(k.procs))
-		for pid := range k.procs {
-			pids = append(pids, pid)
-		}
-		slices.Sort(pids)
-		for _, pid := range pids {
+		for _, pid := range slices.Sorted(maps.Keys(k.procs)) {
 			entries = append(entries, vfs.Dirent{Ino: uint64(pid) * procInodes, Type: unix.DT_DIR, Name: strconv.Itoa(pid)})
 		}
 		return entries

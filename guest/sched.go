@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"goskas/guest/wait"
+	"goskas/timer"
 )
 
 // enqueue puts t at the tail of the run queue.
@@ -101,6 +102,15 @@ func (k *Kernel) runTimers() {
 	}
 }
 
+// addTimer has fn called at a time, also while vCPUs are idle.
+func (k *Kernel) addTimer(at time.Duration, fn func()) *timer.Timer {
+	x := k.timers.Add(at, fn)
+	if k.idlers > 0 {
+		k.setAlarm()
+	}
+	return x
+}
+
 // setAlarm arranges for the next timer to be noticed while vCPUs are idle.
 // With a busy vCPU alone, its ticks do that.
 func (k *Kernel) setAlarm() {
@@ -163,10 +173,7 @@ func (t *Task) block(intr unix.Errno, queues ...*wait.Queue) (int64, unix.Errno)
 		t.waitOn(q)
 	}
 	if t.call.timed && t.call.deadline < forever {
-		t.alarm = t.k.timers.Add(t.call.deadline, t.wakeFn)
-		if t.k.idlers > 0 {
-			t.k.setAlarm()
-		}
+		t.alarm = t.k.addTimer(t.call.deadline, t.wakeFn)
 	}
 	t.state = taskBlocked
 	t.nvcsw++

@@ -111,10 +111,7 @@ func (in *sigInfo) signalfdInfo(p []byte) {
 func sysSignalfd(t *Task, a args) (int64, unix.Errno) { return sysSignalfd4(t, args{a[0], a[1], a[2]}) }
 
 func sysSignalfd4(t *Task, a args) (int64, unix.Errno) {
-	if a[2] != sigsetSize {
-		return 0, unix.EINVAL
-	}
-	mask, e := t.loadU64(a.addr(1))
+	mask, e := t.loadSigset(a.addr(1), a[2])
 	if e != 0 {
 		return 0, e
 	}
@@ -125,13 +122,9 @@ func sysSignalfd4(t *Task, a args) (int64, unix.Errno) {
 	if a.int(0) == -1 {
 		return t.installNew(&signalfd{k: t.k, mask: mask, maker: t}, a.int(3))
 	}
-	o, e := t.file(a.int(0))
+	f, e := fileAs[*signalfd](t, a.int(0))
 	if e != 0 {
 		return 0, e
-	}
-	f, ok := o.File.(*signalfd)
-	if !ok {
-		return 0, unix.EINVAL
 	}
 	f.mask = mask
 	t.sigNews.Wake()

@@ -145,12 +145,18 @@ func (s *Space) copyTo(c *Space) error {
 }
 
 // alloc takes a frame, if need be from what can be had again.
-func (k *Kernel) alloc() (physmem.PFN, error) {
-	pfn, err := k.mem.Alloc()
-	if err != nil && k.reclaim() {
-		pfn, err = k.mem.Alloc()
-	}
+func (k *Kernel) alloc() (pfn physmem.PFN, err error) {
+	err = k.reclaiming(func() error { pfn, err = k.mem.Alloc(); return err })
 	return pfn, err
+}
+
+// reclaiming calls f, and calls it again if memory was short and there is more now.
+func (k *Kernel) reclaiming(f func() error) error {
+	err := f()
+	if errors.Is(err, physmem.ErrNoMemory) && k.reclaim() {
+		err = f()
+	}
+	return err
 }
 
 // reclaim gets back frames that nobody needs: those of stubs that are dying, and
@@ -215,11 +221,7 @@ func (s *Space) PageIn(a arch.Addr, acc arch.Access) error {
 }
 
 func (s *Space) breakCOW(page arch.Addr) error {
-	err := s.table().BreakCOW(page)
-	if errors.Is(err, physmem.ErrNoMemory) && s.k.reclaim() {
-		err = s.table().BreakCOW(page)
-	}
-	return err
+	return s.k.reclaiming(func() error { return s.table().BreakCOW(page) })
 }
 
 // fill brings in a page that is not there.
@@ -246,11 +248,8 @@ func (s *Space) fill(v *vma, page arch.Addr, acc arch.Access) error {
 }
 
 // alloc takes a frame for a page of this space alone.
-func (s *Space) alloc(page arch.Addr) (physmem.PFN, error) {
-	pfn, err := s.table().Alloc(page)
-	if err != nil && s.k.reclaim() {
-		pfn, err = s.table().Alloc(page)
-	}
+func (s *Space) alloc(page arch.Addr) (pfn physmem.PFN, err error) {
+	err = s.k.reclaiming(func() error { pfn, err = s.table().Alloc(page); return err })
 	return pfn, err
 }
 

@@ -102,22 +102,16 @@ func sysCopyFileRange(t *Task, a args) (int64, unix.Errno) {
 // (linux/fs.h: RWF_HIPRI, RWF_DSYNC, RWF_SYNC).
 const rwfKnown = 1 | 2 | 4
 
-func sysPreadv2(t *Task, a args) (int64, unix.Errno) {
-	if a.u32(5)&^rwfKnown != 0 {
-		return 0, unix.EOPNOTSUPP
+// sysVector2 makes preadv2 and pwritev2 of the calls without flags, one for the
+// file's own position.
+func sysVector2(here, at handler) handler {
+	return func(t *Task, a args) (int64, unix.Errno) {
+		switch {
+		case a.u32(5)&^rwfKnown != 0:
+			return 0, unix.EOPNOTSUPP
+		case a.i64(3) == -1:
+			return here(t, a)
+		}
+		return at(t, a)
 	}
-	if a.i64(3) == -1 {
-		return sysReadv(t, a)
-	}
-	return sysPreadv(t, a)
-}
-
-func sysPwritev2(t *Task, a args) (int64, unix.Errno) {
-	if a.u32(5)&^rwfKnown != 0 {
-		return 0, unix.EOPNOTSUPP
-	}
-	if a.i64(3) == -1 {
-		return sysWritev(t, a)
-	}
-	return sysPwritev(t, a)
 }

@@ -48,17 +48,17 @@ func sysEpollCreate1(t *Task, a args) (int64, unix.Errno) {
 	return t.installNew(vfs.NewEpoll(), a.int(0))
 }
 
-// epoll is the interest list of a descriptor.
-func (t *Task) epoll(fd int) (*vfs.Epoll, unix.Errno) {
-	f, e := t.file(fd)
+// fileAs is what a descriptor stands for, if it is of type F; EINVAL otherwise.
+func fileAs[F vfs.File](t *Task, fd int) (f F, _ unix.Errno) {
+	o, e := t.file(fd)
 	if e != 0 {
-		return nil, e
+		return f, e
 	}
-	ep, ok := f.File.(*vfs.Epoll)
+	f, ok := o.File.(F)
 	if !ok {
-		return nil, unix.EINVAL
+		return f, unix.EINVAL
 	}
-	return ep, 0
+	return f, 0
 }
 
 func sysEpollCtl(t *Task, a args) (int64, unix.Errno) {
@@ -81,7 +81,7 @@ func sysEpollCtl(t *Task, a args) (int64, unix.Errno) {
 	case target.File.Queue() == nil:
 		return 0, unix.EPERM
 	}
-	ep, e := t.epoll(a.int(0))
+	ep, e := fileAs[*vfs.Epoll](t, a.int(0))
 	if e != 0 {
 		return 0, e
 	}
@@ -122,7 +122,7 @@ func (t *Task) epollWait(fd int, at arch.Addr, limit int) (int64, unix.Errno) {
 	if limit <= 0 || limit > maxEpollEvents {
 		return 0, unix.EINVAL
 	}
-	ep, e := t.epoll(fd)
+	ep, e := fileAs[*vfs.Epoll](t, fd)
 	if e != 0 {
 		return 0, e
 	}

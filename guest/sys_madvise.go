@@ -48,18 +48,27 @@ func sysMadvise(t *Task, a args) (int64, unix.Errno) {
 		return 0, unix.EINVAL
 	}
 	// As Linux does, go on behind a hole and tell of it in the end.
-	at, hole := start, false
 	for _, v := range s.vmas.in(start, end) {
 		if e := f(v, max(v.start, start), min(v.end, end)); e != 0 {
 			return 0, e
 		}
-		hole = hole || v.start > at
+	}
+	return 0, s.hole(start, end)
+}
+
+// hole is ENOMEM if a part of a range has no VMA.
+func (s *Space) hole(start, end arch.Addr) unix.Errno {
+	at := start
+	for _, v := range s.vmas.in(start, end) {
+		if v.start > at {
+			break
+		}
 		at = v.end
 	}
-	if hole || at < end {
-		return 0, unix.ENOMEM
+	if at < end {
+		return unix.ENOMEM
 	}
-	return 0, 0
+	return 0
 }
 
 // forkAdvice says what a fork is to do with a VMA.
@@ -129,10 +138,7 @@ func sysMsync(t *Task, a args) (int64, unix.Errno) {
 	if !ok {
 		return 0, unix.ENOMEM
 	}
-	at, hole := start, false
 	for _, v := range t.space.vmas.in(start, end) {
-		hole = hole || v.start > at
-		at = v.end
 		if !v.shared || !v.file.open.CanWrite() || flags&unix.MS_SYNC == 0 {
 			continue
 		}
@@ -141,10 +147,7 @@ func sysMsync(t *Task, a args) (int64, unix.Errno) {
 			return 0, errnoOf(err)
 		}
 	}
-	if hole || at < end {
-		return 0, unix.ENOMEM
-	}
-	return 0, 0
+	return 0, t.space.hole(start, end)
 }
 
 func sysMincore(t *Task, a args) (int64, unix.Errno) {

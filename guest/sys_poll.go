@@ -67,18 +67,11 @@ func (t *Task) timeLeft(limit arch.Addr, e unix.Errno, unit time.Duration) unix.
 // pollPrepare reads the time limit and the signal mask that ppoll and pselect6
 // have in common, at the first attempt.
 func (t *Task) pollPrepare(limit, mask arch.Addr, maskSize uint64) unix.Errno {
-	if limit != 0 && !t.call.timed {
-		d, e := t.loadTimespec(limit)
-		if e != 0 {
-			return e
-		}
-		t.setTimeout(d)
+	if e := t.loadTimeout(limit); e != 0 {
+		return e
 	}
 	if mask != 0 && !t.haveSaved {
-		if maskSize != sigsetSize {
-			return unix.EINVAL
-		}
-		m, e := t.loadU64(mask)
+		m, e := t.loadSigset(mask, maskSize)
 		if e != 0 {
 			return e
 		}

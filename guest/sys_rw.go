@@ -291,27 +291,18 @@ func sysSendfile(t *Task, a args) (int64, unix.Errno) {
 	if !in.File.Seekable() {
 		return 0, unix.EINVAL
 	}
-	at, offAt := int64(0), a.addr(2)
-	if offAt != 0 {
-		v, e := t.loadU64(offAt)
-		if e != 0 {
-			return 0, e
-		}
-		if at = int64(v); at < 0 {
-			return 0, unix.EINVAL
-		}
-	} else {
-		off, err := in.Seek(0, 1)
-		if err != nil {
-			return 0, errnoOf(err)
-		}
-		at = off
+	from, e := t.offsetArg(in, a.addr(2))
+	switch {
+	case e != 0:
+		return 0, e
+	case from.pos < 0:
+		return 0, unix.EINVAL
 	}
 	total := int64(min(a[3], maxIO))
 	done := int64(0)
 	for done < total {
 		p := t.k.scratch[:min(total-done, scratchSize)]
-		n, err := in.File.ReadAt(p, at+done)
+		n, err := in.File.ReadAt(p, from.pos+done)
 		if err != nil || n == 0 {
 			e = errnoOf(err)
 			break
@@ -334,11 +325,7 @@ func sysSendfile(t *Task, a args) (int64, unix.Errno) {
 	if done == 0 && e != 0 {
 		return 0, e
 	}
-	if offAt == 0 {
-		_, err := in.Seek(at+done, 0)
-		return done, errnoOf(err)
-	}
-	return done, t.storeU64(offAt, uint64(at+done))
+	return done, t.moved(from, done)
 }
 
 // Layout of struct linux_dirent64 (linux/dirent.h).

@@ -86,15 +86,21 @@ func sysSchedSetscheduler(t *Task, a args) (int64, unix.Errno) {
 	if a[2] == 0 || a.int(1) < 0 {
 		return 0, unix.EINVAL
 	}
-	prio, e := t.loadU32(a.addr(2))
+	target, prio, e := t.schedParam(a, 2)
 	if e != 0 {
 		return 0, e
 	}
-	target, e := t.schedTarget(a)
+	return 0, target.policy.set(a.int(1), prio)
+}
+
+// schedParam reads the struct sched_param that argument i points to: a priority.
+func (t *Task) schedParam(a args, i int) (target *Task, prio int, e unix.Errno) {
+	v, e := t.loadU32(a.addr(i))
 	if e != 0 {
-		return 0, e
+		return nil, 0, e
 	}
-	return 0, target.policy.set(a.int(1), int(int32(prio)))
+	target, e = t.schedTarget(a)
+	return target, int(int32(v)), e
 }
 
 func sysSchedGetparam(t *Task, a args) (int64, unix.Errno) {
@@ -112,15 +118,11 @@ func sysSchedSetparam(t *Task, a args) (int64, unix.Errno) {
 	if a[1] == 0 {
 		return 0, unix.EINVAL
 	}
-	prio, e := t.loadU32(a.addr(1))
+	target, prio, e := t.schedParam(a, 1)
 	if e != 0 {
 		return 0, e
 	}
-	target, e := t.schedTarget(a)
-	if e != 0 {
-		return 0, e
-	}
-	return 0, target.policy.set(int(target.policy.flags()), int(int32(prio)))
+	return 0, target.policy.set(int(target.policy.flags()), prio)
 }
 
 // sysSchedPriority makes sched_get_priority_min and _max.

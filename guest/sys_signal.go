@@ -83,10 +83,7 @@ func sysRtSigpending(t *Task, a args) (int64, unix.Errno) {
 }
 
 func sysRtSigsuspend(t *Task, a args) (int64, unix.Errno) {
-	if a[1] != sigsetSize {
-		return 0, unix.EINVAL
-	}
-	m, e := t.loadU64(a.addr(0))
+	m, e := t.loadSigset(a.addr(0), a[1])
 	if e != 0 {
 		return 0, e
 	}
@@ -97,22 +94,13 @@ func sysRtSigsuspend(t *Task, a args) (int64, unix.Errno) {
 func sysPause(t *Task, _ args) (int64, unix.Errno) { return t.block(errRestartNoHand) }
 
 func sysRtSigtimedwait(t *Task, a args) (int64, unix.Errno) {
-	if a[3] != sigsetSize {
-		return 0, unix.EINVAL
-	}
-	set, e := t.loadU64(a.addr(0))
+	set, e := t.loadSigset(a.addr(0), a[3])
 	if e != 0 {
 		return 0, e
 	}
 	set &^= unblockable
-	if !t.call.timed {
-		d := forever
-		if a.addr(2) != 0 {
-			if d, e = t.loadTimespec(a.addr(2)); e != 0 {
-				return 0, e
-			}
-		}
-		t.setTimeout(d)
+	if e := t.loadTimeout(a.addr(2)); e != 0 {
+		return 0, e
 	}
 	t.sigWait = 0
 	if in, ok := t.dequeue(set); ok {
@@ -268,6 +256,27 @@ func (t *Task) queueInfo(tgid, tid, no int, at arch.Addr) (int64, unix.Errno) {
 		return 0, target.send(in)
 	}
 	return 0, target.Process.send(in)
+}
+
+// loadSigset reads a set of signals of a size that the guest tells.
+func (t *Task) loadSigset(at arch.Addr, size uint64) (uint64, unix.Errno) {
+	if size != sigsetSize {
+		return 0, unix.EINVAL
+	}
+	return t.loadU64(at)
+}
+
+// loadTimeout bounds the wait of t's system call by a relative time, at the first
+// attempt and if there is one.
+func (t *Task) loadTimeout(at arch.Addr) unix.Errno {
+	if at == 0 || t.call.timed {
+		return 0
+	}
+	d, e := t.loadTimespec(at)
+	if e == 0 {
+		t.setTimeout(d)
+	}
+	return e
 }
 
 // loadTimespec reads a relative time.

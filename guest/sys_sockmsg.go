@@ -54,7 +54,10 @@ func (t *Task) loadMsg(at arch.Addr) (m msghdr, e unix.Errno) {
 	return m, e
 }
 
-func sysSendmsg(t *Task, a args) (int64, unix.Errno) {
+// messenger sends or receives one message.
+type messenger func(*vfs.OpenFile, *vfs.Socket, *msghdr, int) (int64, unix.Errno)
+
+func (t *Task) oneMsg(a args, do messenger) (int64, unix.Errno) {
 	f, s, e := t.socket(a.int(0))
 	if e != 0 {
 		return 0, e
@@ -63,8 +66,10 @@ func sysSendmsg(t *Task, a args) (int64, unix.Errno) {
 	if e != 0 {
 		return 0, e
 	}
-	return t.sendMsg(f, s, &m, a.int(2))
+	return do(f, s, &m, a.int(2))
 }
+
+func sysSendmsg(t *Task, a args) (int64, unix.Errno) { return t.oneMsg(a, t.sendMsg) }
 
 func sysSendto(t *Task, a args) (int64, unix.Errno) {
 	f, s, e := t.socket(a.int(0))
@@ -78,12 +83,10 @@ func sysSendto(t *Task, a args) (int64, unix.Errno) {
 	return t.sendMsg(f, s, &m, a.int(3))
 }
 
-func sysSendmmsg(t *Task, a args) (int64, unix.Errno) {
-	return t.manyMsgs(a, t.sendMsg)
-}
+func sysSendmmsg(t *Task, a args) (int64, unix.Errno) { return t.manyMsgs(a, t.sendMsg) }
 
 // manyMsgs does one call after the other. Only the first waits.
-func (t *Task) manyMsgs(a args, one func(*vfs.OpenFile, *vfs.Socket, *msghdr, int) (int64, unix.Errno)) (int64, unix.Errno) {
+func (t *Task) manyMsgs(a args, do messenger) (int64, unix.Errno) {
 	f, s, e := t.socket(a.int(0))
 	if e != 0 {
 		return 0, e
@@ -94,7 +97,7 @@ func (t *Task) manyMsgs(a args, one func(*vfs.OpenFile, *vfs.Socket, *msghdr, in
 		m, e := t.loadMsg(at)
 		size := int64(0)
 		if e == 0 {
-			size, e = one(f, s, &m, flags)
+			size, e = do(f, s, &m, flags)
 		}
 		if e == 0 {
 			e = t.storeU32(at+mmsgLen, uint32(size))
@@ -197,17 +200,7 @@ func sentSome(done uint64, e unix.Errno) (int64, unix.Errno) {
 	return 0, e
 }
 
-func sysRecvmsg(t *Task, a args) (int64, unix.Errno) {
-	f, s, e := t.socket(a.int(0))
-	if e != 0 {
-		return 0, e
-	}
-	m, e := t.loadMsg(a.addr(1))
-	if e != 0 {
-		return 0, e
-	}
-	return t.recvInto(f, s, &m, a.int(2))
-}
+func sysRecvmsg(t *Task, a args) (int64, unix.Errno) { return t.oneMsg(a, t.recvInto) }
 
 // recvInto receives a message and tells of it in m.
 func (t *Task) recvInto(f *vfs.OpenFile, s *vfs.Socket, m *msghdr, flags int) (int64, unix.Errno) {
@@ -255,12 +248,8 @@ func sysRecvfrom(t *Task, a args) (int64, unix.Errno) {
 }
 
 func sysRecvmmsg(t *Task, a args) (int64, unix.Errno) {
-	if a[4] != 0 && !t.call.timed {
-		d, e := t.loadTimespec(a.addr(4))
-		if e != 0 {
-			return 0, e
-		}
-		t.setTimeout(d)
+	if e := t.loadTimeout(a.addr(4)); e != 0 {
+		return 0, e
 	}
 	a[3] &^= unix.MSG_WAITFORONE
 	return t.manyMsgs(a, t.recvInto)

@@ -54,12 +54,7 @@ func (f *timerfd) stop() {
 	f.resting = false
 }
 
-func (f *timerfd) start() {
-	f.timer = f.k.timers.Add(f.at, f.fired)
-	if f.k.idlers > 0 {
-		f.k.setAlarm()
-	}
-}
+func (f *timerfd) start() { f.timer = f.k.addTimer(f.at, f.fired) }
 
 func (f *timerfd) expired() {
 	f.timer = nil
@@ -74,9 +69,9 @@ func (f *timerfd) forward() {
 		return
 	}
 	f.resting = false
-	missed := max(0, f.k.now()-f.at) / f.interval
+	next, missed := nextExpiry(f.at, f.k.now(), f.interval)
 	f.ticks += uint64(missed)
-	f.at = addDuration(f.at+missed*f.interval, f.interval)
+	f.at = next
 	f.start()
 }
 
@@ -126,30 +121,16 @@ func sysTimerfdCreate(t *Task, a args) (int64, unix.Errno) {
 	return t.installNew(f, a.int(1))
 }
 
-func (t *Task) timerfd(fd int) (*timerfd, unix.Errno) {
-	f, e := t.file(fd)
-	if e != 0 {
-		return nil, e
-	}
-	tfd, ok := f.File.(*timerfd)
-	if !ok {
-		return nil, unix.EINVAL
-	}
-	return tfd, 0
-}
-
 func sysTimerfdSettime(t *Task, a args) (int64, unix.Errno) {
 	flags := a.int(1)
-	var w [4]uint64
-	if e := t.loadWords(a.addr(2), w[:]); e != 0 {
+	value, interval, e := t.loadItimerspec(a.addr(2))
+	if e != 0 {
 		return 0, e
 	}
-	interval, e1 := timespec([2]uint64(w[:2]))
-	value, e2 := timespec([2]uint64(w[2:]))
-	if e1 != 0 || e2 != 0 || flags&^(unix.TFD_TIMER_ABSTIME|unix.TFD_TIMER_CANCEL_ON_SET) != 0 {
+	if flags&^(unix.TFD_TIMER_ABSTIME|unix.TFD_TIMER_CANCEL_ON_SET) != 0 {
 		return 0, unix.EINVAL
 	}
-	f, e := t.timerfd(a.int(0))
+	f, e := fileAs[*timerfd](t, a.int(0))
 	if e != 0 {
 		return 0, e
 	}
@@ -173,7 +154,7 @@ func sysTimerfdSettime(t *Task, a args) (int64, unix.Errno) {
 }
 
 func sysTimerfdGettime(t *Task, a args) (int64, unix.Errno) {
-	f, e := t.timerfd(a.int(0))
+	f, e := fileAs[*timerfd](t, a.int(0))
 	if e != 0 {
 		return 0, e
 	}

@@ -95,15 +95,17 @@ func emitSystem(a *asm.Assembler, label string, nr int64) {
 	a.Ret()
 }
 
+// emitClocks goes to a label for some clocks.
+func emitClocks(a *asm.Assembler, label string, ids ...asm.Imm) {
+	for _, id := range ids {
+		a.Alu(asm.Cmp, 4, asm.RDI, id)
+		a.Jcc(asm.E, label)
+	}
+}
+
 func emitClockGettime(a *asm.Assembler) {
-	for _, id := range []asm.Imm{unix.CLOCK_MONOTONIC, unix.CLOCK_MONOTONIC_RAW, unix.CLOCK_MONOTONIC_COARSE, unix.CLOCK_BOOTTIME} {
-		a.Alu(asm.Cmp, 4, asm.RDI, id)
-		a.Jcc(asm.E, "monotonic")
-	}
-	for _, id := range []asm.Imm{unix.CLOCK_REALTIME, unix.CLOCK_REALTIME_COARSE} {
-		a.Alu(asm.Cmp, 4, asm.RDI, id)
-		a.Jcc(asm.E, "realtime")
-	}
+	emitClocks(a, "monotonic", unix.CLOCK_MONOTONIC, unix.CLOCK_MONOTONIC_RAW, unix.CLOCK_MONOTONIC_COARSE, unix.CLOCK_BOOTTIME)
+	emitClocks(a, "realtime", unix.CLOCK_REALTIME, unix.CLOCK_REALTIME_COARSE)
 	emitSystem(a, "clock_gettime", unix.SYS_CLOCK_GETTIME)
 	a.Label("monotonic")
 	a.Mov(4, asm.R8, asm.Imm(0))
@@ -154,14 +156,8 @@ func emitTime(a *asm.Assembler) {
 }
 
 func emitClockGetres(a *asm.Assembler) {
-	for _, id := range []asm.Imm{unix.CLOCK_REALTIME, unix.CLOCK_MONOTONIC, unix.CLOCK_MONOTONIC_RAW, unix.CLOCK_BOOTTIME} {
-		a.Alu(asm.Cmp, 4, asm.RDI, id)
-		a.Jcc(asm.E, "fine")
-	}
-	for _, id := range []asm.Imm{unix.CLOCK_REALTIME_COARSE, unix.CLOCK_MONOTONIC_COARSE} {
-		a.Alu(asm.Cmp, 4, asm.RDI, id)
-		a.Jcc(asm.E, "coarse")
-	}
+	emitClocks(a, "fine", unix.CLOCK_REALTIME, unix.CLOCK_MONOTONIC, unix.CLOCK_MONOTONIC_RAW, unix.CLOCK_BOOTTIME)
+	emitClocks(a, "coarse", unix.CLOCK_REALTIME_COARSE, unix.CLOCK_MONOTONIC_COARSE)
 	emitSystem(a, "clock_getres", unix.SYS_CLOCK_GETRES)
 	a.Label("coarse")
 	a.Mov(4, asm.RCX, asm.Imm(coarseRes))
