@@ -22,6 +22,19 @@ static int pass(int s, const char *text, int n, const int *fds)
 	return sendmsg(s, &m, 0);
 }
 
+/* collected waits until the descriptor that p has in flight is given up. The host looks
+   for such ones when a socket is closed, unless it is at that already (unix_gc of Linux
+   6.1 to 6.18), perhaps for another process: so one is closed again and again. */
+static int collected(struct pollfd *p)
+{
+	int r = 0;
+	for (int i = 0; i < 100 && r == 0; i++) {
+		close(socket(AF_UNIX, SOCK_STREAM, 0));
+		r = poll(p, 1, 50);
+	}
+	return r;
+}
+
 /* take receives and prints everything; the descriptors are closed again but one. */
 static int take(int s, int size, int room, int flags)
 {
@@ -120,7 +133,7 @@ int main(void)
 	show(pass(sv[0], "self", 2, both));
 	close(sv[0]); close(sv[1]); close(p[1]);
 	struct pollfd pf = { p[0], POLLIN, 0 };
-	show(poll(&pf, 1, 5000)); printf("%#x\n", pf.revents); /* the pipe is closed: nobody can receive its end */
+	show(collected(&pf)); printf("%#x\n", pf.revents); /* the pipe is closed: nobody can receive its end */
 	close(p[0]);
 	section("two in each other's");
 	int tv[2]; must(pipe(p));
@@ -129,7 +142,7 @@ int main(void)
 	show(pass(sv[0], "x", 2, one)); show(pass(tv[0], "y", 1, two));
 	close(tv[0]); close(tv[1]); close(sv[0]); close(p[1]); pf.fd = p[0];
 	show(poll(&pf, 1, 50)); /* sv[1] is still here */
-	close(sv[1]); show(poll(&pf, 1, 5000)); close(p[0]);
+	close(sv[1]); show(collected(&pf)); close(p[0]);
 	section("one that can still be had");
 	must(pipe(p)); must(socketpair(AF_UNIX, SOCK_STREAM, 0, sv)); must(socketpair(AF_UNIX, SOCK_STREAM, 0, tv));
 	show(pass(tv[0], "x", 1, &p[1])); show(pass(sv[0], "y", 1, &tv[1])); close(p[1]); close(tv[0]); close(tv[1]);
@@ -139,6 +152,6 @@ int main(void)
 	must(pipe(p)); int l = must(socket(AF_UNIX, SOCK_STREAM, 0)); struct sockaddr_un a = { AF_UNIX, "\0goskas-scm" };
 	must(bind(l, (void *)&a, 13)); must(listen(l, 5)); int c = must(socket(AF_UNIX, SOCK_STREAM, 0)); must(connect(c, (void *)&a, 13));
 	both[0] = l; both[1] = p[1]; show(pass(c, "x", 2, both)); close(p[1]); close(l); pf.fd = p[0]; show(poll(&pf, 1, 50) >= 0);
-	close(c); show(poll(&pf, 1, 5000));
+	close(c); show(collected(&pf));
 	return 0;
 }
