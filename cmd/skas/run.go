@@ -33,8 +33,9 @@ func newRun() *cobra.Command {
 PROGRAM is a Linux executable, static or dynamic, or a script, below the guest's
 root, which is a host directory that the guest can read but not change. /tmp is a
 private, writable tree in memory. --bind shows more directories of the host; with
-:rw the guest changes them in place, as the user that you are. A name without a slash is looked up in the
-guest's PATH. 'skas syscalls' lists what system calls there are.
+:rw the guest changes them in place, as the user that you are. A name without a
+slash is looked up in the guest's PATH. 'skas syscalls' lists what system calls
+there are.
 
 Exit status: the program's own; 128 plus the signal that killed it; 126 if it
 cannot be run, 127 if it is not there, 2 for a mistake on the command line, and
@@ -93,7 +94,7 @@ to skas hang that terminal up, and after two seconds end the guest: the status i
 	c.Flags().BoolVarP(&tty, "tty", "t", false, "give the guest a terminal of its own, with job control, on yours")
 	c.Flags().BoolVarP(&interactive, "interactive", "i", false, "pass standard input to the guest: always so, accepted for the habit of -it")
 	c.Flags().StringArrayVar(&env, "env", nil, "set `NAME=VALUE` in the guest's environment (repeatable)")
-	c.Flags().StringArrayVar(&binds, "bind", nil, "show the host's directory as the guest's, read-only unless :rw; `HOST:GUEST[:ro|rw]` (repeatable)")
+	c.Flags().StringArrayVar(&binds, "bind", nil, "show a directory of the host in the guest, `HOST:GUEST[:ro|rw]`, read-only unless :rw (repeatable)")
 	c.Flags().StringVar(&cwd, "cwd", "/", "guest `DIR` that the program starts in")
 	must(c.MarkFlagDirname("root"))
 	return c
