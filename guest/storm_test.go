@@ -1,8 +1,10 @@
 package guest_test
 
 import (
+	"flag"
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -164,3 +166,69 @@ func TestGuestForkTree(t *testing.T) {
 		t.Errorf("%d leaves, not %d", got, want)
 	}
 }
+
+var stormFor = flag.Duration("storm", time.Second, "how long each storm of threads, signals and processes lasts; from 10s on 4 vCPUs as well")
+
+// storms are the programs of testdata/native that say by themselves whether
+// anything was lost, and what they say if not.
+var storms = []struct{ name, want string }{
+	{"futexstorm", `process 0: 0
+process 1: 0
+all had as many turns: 1
+exclusion holds: 1
+woken and never back: 0
+signals came: 1
+stuck: 0
+`},
+	{"signalstorm", `to threads: 0 lost, 0 in disorder, some 1
+to the process: 0 lost, sum off by 0, some 1
+to the process: 0 lost, sum off by 0, some 1
+to the process: 0 lost, sum off by 0, some 1
+a pair's difference: 1
+a pair's difference: 1
+strays: 0, stuck: 0
+`},
+	{"forkstorm", `of every kind: 1, some killed: 1, wrong statuses: 0
+signals lost: 0, sum off by 0, ordinary ones came: 1
+bytes lost: 0
+orphans: 1, descriptors left: 0
+stuck: 0
+`},
+}
+
+// No wake-up, no signal and no child's status is lost, nobody is stuck, and
+// nothing is left over.
+func TestGuestStorms(t *testing.T) {
+	length, cpus := *stormFor, []int{1, 2}
+	if length >= 10*time.Second {
+		cpus = append(cpus, 4)
+	}
+	if testing.Short() {
+		length = min(length, 300*time.Millisecond)
+	}
+	for _, s := range storms {
+		image := compile(t, s.name)
+		for _, n := range cpus {
+			t.Run(fmt.Sprintf("%s on %d", s.name, n), func(t *testing.T) {
+				m := boot(t, guest.Config{CPUs: n, Files: map[string][]byte{s.name: image}})
+				m.calm(t, func() {
+					argv := []string{s.name, fmt.Sprint(length.Milliseconds())}
+					if status, err := m.Run(t.Context(), "/toy/"+s.name, argv, nil); status != 0 || err != nil {
+						t.Errorf("status %d, error %v", status, err)
+					}
+				})
+				stats := m.Stats()
+				out := operations.ReplaceAllStringFunc(m.out(), func(line string) string {
+					t.Logf("%s in %v: %d switches, %d stubs refused, %d calls denied", strings.TrimSpace(line), length, stats.Switches, stats.Skas.Refused, stats.Skas.Denied)
+					return ""
+				})
+				if diff := cmp.Diff(s.want, out); diff != "" {
+					t.Error(diff)
+				}
+			})
+		}
+	}
+}
+
+// operations is the one line of a storm that differs from run to run.
+var operations = regexp.MustCompile(`(?m)^operations: [1-9][0-9]*\n`)

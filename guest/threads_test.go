@@ -1,13 +1,11 @@
 package guest_test
 
 import (
-	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -15,8 +13,6 @@ import (
 	"goskas/internal/testguest"
 	"goskas/internal/testkit"
 )
-
-var stormFor = flag.Duration("storm", time.Second, "how long 64 threads storm")
 
 // What threads do may not depend on how many vCPUs run them.
 func TestGuestThreadsAsOnHost(t *testing.T) {
@@ -34,34 +30,6 @@ func TestGuestSignalsAsOnHost(t *testing.T) {
 			t.Parallel() // they sleep
 			asOnHost(t, guest.Config{CPUs: 2}, name)
 		})
-	}
-}
-
-// 64 threads at once: no wake-up and no signal is lost, nothing is left over.
-func TestGuestThreadStorm(t *testing.T) {
-	length := *stormFor
-	if testing.Short() {
-		length = min(length, 300*time.Millisecond)
-	}
-	image := compile(t, "storm")
-	for _, c := range []struct{ name, want string }{
-		{"futex", "everybody had a turn: 1, exclusion holds: 1\n"},
-		{"signal", "some came: 1, threads that lost signals: 0\n"},
-	} {
-		for _, cpus := range []int{1, 2} {
-			t.Run(fmt.Sprintf("%s on %d", c.name, cpus), func(t *testing.T) {
-				m := boot(t, guest.Config{CPUs: cpus, Files: map[string][]byte{"storm": image}})
-				m.calm(t, func() {
-					argv := []string{"storm", c.name, fmt.Sprint(length.Milliseconds())}
-					if status, err := m.Run(t.Context(), "/toy/storm", argv, nil); status != 0 || err != nil {
-						t.Errorf("status %d, error %v", status, err)
-					}
-				})
-				if diff := cmp.Diff(c.want, m.out()); diff != "" {
-					t.Error(diff)
-				}
-			})
-		}
 	}
 }
 
