@@ -152,7 +152,9 @@ static void *opens(void *arg)
 	return NULL;
 }
 
-/* Signals take threads out of their waits, and put them back. */
+/* Signals take threads out of their waits, and put them back. Those that wait
+ * for bits and by FUTEX_WAKE_OP are left alone, so that a wake-up that is lost
+ * there is not made good by looking again. */
 static pthread_t ringers[RINGS * RING], meeters[MEET], lockers[LOCKERS];
 static atomic_ulong teased;
 
@@ -161,9 +163,8 @@ static void handler(int sig) { teased++; }
 static void *teases(void *arg)
 {
 	for (unsigned seed = 1; !our->over; usleep(100)) { /* nobody is joined yet */
-		pthread_kill(ringers[rand_r(&seed) % (RINGS * RING)], SIGUSR1);
-		pthread_kill(meeters[rand_r(&seed) % MEET], SIGUSR1);
-		pthread_kill(lockers[rand_r(&seed) % LOCKERS], SIGUSR1);
+		pthread_kill(ringers[rand_r(&seed) % (2 * RING)], SIGUSR1);
+		pthread_kill(lockers[rand_r(&seed) % (LOCKERS / 2)], SIGUSR1);
 	}
 	return NULL;
 }

@@ -6,7 +6,7 @@
 #include <stdatomic.h>
 #include <sys/mman.h>
 
-enum { PATIENCE = 100 }; /* seconds for whoever has been told to end */
+enum { PATIENCE = 60 }; /* seconds for whoever has been told to end */
 
 static int stuck;
 
@@ -24,7 +24,7 @@ static void ends(pthread_t t, const char *what, int i)
 
 /* becomes waits until a condition holds. */
 #define becomes(cond) ({ \
-	int left_ = PATIENCE * 1000; \
+	int left_ = (stuck ? 1 : PATIENCE) * 1000; \
 	while (!(cond) && left_--) \
 		msleep(1); \
 	if (!(cond)) \
