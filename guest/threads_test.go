@@ -25,7 +25,7 @@ func TestGuestThreadsAsOnHost(t *testing.T) {
 }
 
 func TestGuestSignalsAsOnHost(t *testing.T) {
-	for _, name := range []string{"signals", "cputimers"} {
+	for _, name := range []string{"signals", "cputimers", "futexes"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel() // they sleep
 			asOnHost(t, guest.Config{CPUs: 2}, name)
