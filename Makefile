@@ -13,7 +13,7 @@ GUARDS = none notify validate
 # Where skipped tests say why (internal/testkit).
 SKIPS = $(CURDIR)/build/skips
 
-.PHONY: help run build test packages real-uml bench-peers readme readme-bench lint fmt $(GUARDS:%=test-%) test-ptrace
+.PHONY: help run build test packages real-uml busybox-tests bench-peers readme readme-bench lint fmt $(GUARDS:%=test-%) test-ptrace
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -44,6 +44,9 @@ packages: ## install what the tests need from the system's packages
 
 real-uml: ## get real User Mode Linux, which the tests compare with, from Debian
 	$(GO) run ./realuml/get
+
+busybox-tests: ## run all of BusyBox's own tests in a guest, which takes minutes
+	$(GO) test ./guest -run '^TestGuestPassesBusyboxTests$$' -busybox -v -timeout 1h
 
 readme: ## bring the tables of README.md up to date that follow from the code
 	$(GO) test ./containment ./cmd/skas -run '^TestReadme' -update
