@@ -180,6 +180,9 @@ type Arch interface {
 	SetSP(r *Regs, a Addr)
 	// Start sets r to a program's initial state.
 	Start(r *Regs, entry, sp Addr)
+	// StartCall sets r to begin at entry with arguments as Syscall gives
+	// them, and no stack.
+	StartCall(r *Regs, entry Addr, args [6]uint64)
 
 	// PushSignal builds the signal frame that Linux would: the bytes to be
 	// written at the returned address, and r changed to enter the handler.
@@ -201,6 +204,10 @@ type StubLayout struct {
 	Stack      Addr // StackPages pages, RW: the signal stack
 	StackPages int
 }
+
+// Template is where the code of a sealed stub's template lies: one page, R-X,
+// which no other stub has.
+func (l StubLayout) Template() Addr { return l.Code - PageSize }
 
 // SealedPlaces are the addresses on a sealed stub's signal stack at which a
 // stopped guest's state lies: constants, since the stub keeps nothing else
@@ -227,11 +234,21 @@ type Stub struct {
 	Base     Addr   // where Program is linked
 	Labels   []Label
 	Sealed   SealedPlaces // of a sealed stub
+	// Template is the code of a sealed stub's template, at most a page.
+	Template       []byte
+	TemplateLabels []Label
 }
 
 // Label finds a label's offset in the code page.
-func (s *Stub) Label(name string) (offset uint64, ok bool) {
-	for _, l := range s.Labels {
+func (s *Stub) Label(name string) (offset uint64, ok bool) { return find(s.Labels, name) }
+
+// TemplateLabel finds a label's offset in the template's page.
+func (s *Stub) TemplateLabel(name string) (offset uint64, ok bool) {
+	return find(s.TemplateLabels, name)
+}
+
+func find(labels []Label, name string) (offset uint64, ok bool) {
+	for _, l := range labels {
 		if l.Name == name {
 			return l.Offset, true
 		}

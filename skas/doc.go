@@ -29,6 +29,10 @@
 //	handler                 runs the batch (sealed: checks each call behind it);
 //	                        the guest goes on, by iretq or by rt_sigreturn
 //
+// A new address space needs a stub: posted and traced ones are executed by the
+// spawner's thread (reap.go, stubexe), sealed ones are copies of one process that is
+// (template.go). Either way the stub reports once before NewMM returns.
+//
 // A stub may claim to have stopped and go on. Under guard sealed frames that an
 // mm has lost are therefore kept until a wake-up has found the stub in its wait,
 // which proves that it runs the batch before any guest code; Revoke forces that

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 
 	"goskas/arch"
-	"goskas/stubexe"
 	"goskas/syscallq"
 
 	"golang.org/x/sys/unix"
@@ -19,14 +18,16 @@ type protocol interface {
 	layout() arch.StubLayout
 	end() arch.Addr
 	limits() syscallq.Limits
-	image() *stubexe.Image
-	// open takes the pages for one more stub.
-	open() (link, stubexe.Orders, error)
+	// open takes the pages for one more stub; launch starts its process.
+	open(m *Monitor) (l link, launch launch, err error)
 	// attend prepares for the ticks of a vCPU, on its thread, and detach
 	// undoes that.
 	attend(v *VCPU) (detach func())
 	close() error
 }
+
+// launch starts the process of x's stub: it sets x.proc, and x.cpu if it knows.
+type launch func(x *MM) error
 
 // link is the monitor's side of one stub: its pages, and how the two take turns.
 // It belongs to whoever holds the mm's turnstile.
@@ -55,7 +56,7 @@ type link interface {
 // handshake is how the monitor and a stub take turns: by a futex word (byWord),
 // or with the monitor as the stub's tracer.
 type handshake interface {
-	// start waits for the first report of a new stub.
+	// start waits for the first report of a new stub, and checks it.
 	start(x *MM) error
 	// enter and leave stand around everything that a thread does with the
 	// stub: v's thread, or any other if v is nil. An error says that the stub

@@ -49,8 +49,10 @@ type MM struct {
 	owner     *arch.Regs
 	destroyed bool
 
-	proc   stubexe.Process
-	doomed bool // under reaper.mu: killed on purpose
+	proc stubexe.Process
+	// template is set for the process that sealed stubs are copies of.
+	template bool
+	doomed   bool // under reaper.mu: killed on purpose
 
 	// procMu orders signals to the stub with its death: the pid and the pidfd
 	// may only be used while the stub has not been reaped.
@@ -69,18 +71,24 @@ type MM struct {
 // NewMM starts a stub (UML's start_userspace) and returns an empty address
 // space over it.
 func (m *Monitor) NewMM() (*MM, error) {
-	l, orders, err := m.protocol.open()
+	l, launch, err := m.protocol.open(m)
 	if err != nil {
 		return nil, err
 	}
+	return m.newMM(l, launch)
+}
+
+func (m *Monitor) newMM(l link, launch launch) (*MM, error) {
 	x := &MM{mon: m, link: l, cpu: -1}
 	x.report.mctx = make([]byte, m.arch.MContextSize())
 	x.queue = syscallq.New(m.protocol.limits(), m.mem, x.runBatch)
-	if x.proc, err = m.spawn.start(m.protocol.image(), orders); err != nil {
+	if err := launch(x); err != nil {
 		l.close()
 		return nil, err
 	}
-	m.stats.stubStarts.Add(1)
+	if !x.template {
+		m.stats.stubStarts.Add(1)
+	}
 	x.owners.Store(2)
 	if err := m.reaper.watch(x); err != nil {
 		panic("BUG: a fresh pidfd cannot be watched: " + err.Error())
@@ -95,7 +103,8 @@ func (m *Monitor) NewMM() (*MM, error) {
 	m.mu.Lock()
 	m.mms[x] = struct{}{}
 	m.mu.Unlock()
-	if err = x.link.start(x); err == nil {
+	err := x.link.start(x)
+	if err == nil {
 		err = x.link.first(x)
 	}
 	if err != nil {
@@ -176,7 +185,9 @@ func (x *MM) destroyLocked() {
 	x.owner = nil
 	x.mon.reaper.doom(x)
 	x.kill()
-	unix.Close(x.proc.Sock)
+	if x.proc.Sock >= 0 {
+		unix.Close(x.proc.Sock)
+	}
 	if x.listener != nil {
 		x.listener.close()
 	}
@@ -204,7 +215,11 @@ func (x *MM) release() {
 func (x *MM) reap() error {
 	x.procMu.Lock()
 	defer x.procMu.Unlock()
-	status, err := sys.Reap(x.proc.PIDFD)
+	reap := func() (sys.Status, error) { return sys.Reap(x.proc.PIDFD) }
+	if x.template {
+		reap = func() (sys.Status, error) { return sys.ReapGroup(x.proc.PID) }
+	}
+	status, err := reap()
 	if err == nil {
 		x.reaped, x.status = true, status
 	}
@@ -213,7 +228,9 @@ func (x *MM) reap() error {
 
 // died runs on the reaper's thread, after reap.
 func (x *MM) died() {
-	x.mon.stats.stubDeaths.Add(1) // before anybody can know
+	if !x.template {
+		x.mon.stats.stubDeaths.Add(1) // before anybody can know
+	}
 	x.dead.Store(true)
 	x.link.died()
 	x.release()

@@ -57,7 +57,6 @@ func (p *posted) build(filter []unix.SockFilter) (err error) {
 
 func (p *posted) layout() arch.StubLayout { return p.lay }
 func (p *posted) end() arch.Addr          { return p.lay.Code }
-func (p *posted) image() *stubexe.Image   { return p.exe }
 
 func (p *posted) limits() syscallq.Limits {
 	return syscallq.Limits{Entries: stubabi.MaxEntries, Length: uint64(p.lay.Code)}
@@ -70,15 +69,15 @@ func (p *posted) close() error {
 	return p.exe.Close()
 }
 
-func (p *posted) open() (link, stubexe.Orders, error) {
+func (p *posted) open(m *Monitor) (link, launch, error) {
 	pages, orders, err := p.pages(true)
 	if err != nil {
-		return nil, orders, err
+		return nil, nil, err
 	}
 	l := &postedLink{stubPages: pages}
 	l.byWord = byWord{l}
 	l.data.Futex.Set(stubabi.InChild)
-	return l, orders, nil
+	return l, m.spawn.launch(p.exe, orders), nil
 }
 
 // stubPages are the pages that a stub shares with the monitor.

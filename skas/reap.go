@@ -48,11 +48,15 @@ func newSpawner() *spawner {
 	return s
 }
 
-func (s *spawner) start(image *stubexe.Image, orders stubexe.Orders) (stubexe.Process, error) {
-	reply := make(chan spawnReply, 1)
-	s.requests <- spawnRequest{image, orders, reply}
-	r := <-reply
-	return r.p, r.err
+// launch starts stubs by exec.
+func (s *spawner) launch(image *stubexe.Image, orders stubexe.Orders) launch {
+	return func(x *MM) error {
+		reply := make(chan spawnReply, 1)
+		s.requests <- spawnRequest{image, orders, reply}
+		r := <-reply
+		x.proc = r.p
+		return r.err
+	}
 }
 
 func (s *spawner) close() { close(s.requests) }

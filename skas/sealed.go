@@ -19,15 +19,19 @@ import (
 // passed with a batch.
 type sealed struct {
 	mem   *physmem.Memory // guest memory
-	pages *physmem.Memory // the stubs' pages: the code first, then those of each stub
+	pages *physmem.Memory // the stubs' pages: the template's code, the code, then those of each stub
 	read  int             // pages again, opened read-only
 	arch  arch.Arch
 	lay   arch.StubLayout
 	stub  *arch.Stub
 	exe   *stubexe.Image
 	// program is the size of the start-up program with the filter, bytes.
-	program int
+	program  int
+	template template
 }
+
+// codePages are the first of the stub pages: the template's code, and the code.
+const codePages = 2
 
 // maxSealedStubs bounds the memory for stub pages. It is not touched before
 // there is a stub.
@@ -55,14 +59,15 @@ func newSealed(mem *physmem.Memory, a arch.Arch) (s *sealed, err error) {
 		return nil, err
 	}
 	perStub := int64(1+s.dataPages()) * arch.PageSize
-	if s.pages, err = physmem.New(arch.PageSize + maxSealedStubs*perStub); err != nil {
+	if s.pages, err = physmem.New(codePages*arch.PageSize + maxSealedStubs*perStub); err != nil {
 		return nil, fmt.Errorf("memory for stub pages: %w", err)
 	}
-	code, err := s.pages.Alloc()
-	if err != nil || code != 0 {
-		return nil, fmt.Errorf("first of the stub pages is %d: %w", code, err)
+	first, err := s.pages.AllocContig(codePages)
+	if err != nil || first != 0 {
+		return nil, fmt.Errorf("first of the stub pages is %d: %w", first, err)
 	}
-	copy(s.pages.Bytes(code), s.stub.Code)
+	copy(s.pages.Bytes(0), s.stub.Template)
+	copy(s.pages.Bytes(1), s.stub.Code)
 	fd, _ := s.pages.PhysMapping(0)
 	if s.read, err = unix.Open(fmt.Sprintf("/proc/self/fd/%d", fd), unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
 		return nil, fmt.Errorf("open the stub pages read-only (needs /proc): %w", err)
@@ -72,7 +77,6 @@ func newSealed(mem *physmem.Memory, a arch.Arch) (s *sealed, err error) {
 
 func (s *sealed) layout() arch.StubLayout { return s.lay }
 func (s *sealed) end() arch.Addr          { return stubexe.SealedGuestEnd }
-func (s *sealed) image() *stubexe.Image   { return s.exe }
 func (s *sealed) dataPages() int          { return 1 + s.lay.StackPages }
 
 func (s *sealed) limits() syscallq.Limits {
@@ -82,7 +86,9 @@ func (s *sealed) limits() syscallq.Limits {
 func (s *sealed) attend(*VCPU) func() { return func() {} }
 
 func (s *sealed) close() error {
-	s.pages.Unref(0)
+	for pfn := range physmem.PFN(codePages) {
+		s.pages.Unref(pfn)
+	}
 	return s.release()
 }
 
@@ -106,10 +112,15 @@ func firstError(a, b error) error {
 	return b
 }
 
-func (s *sealed) open() (link, stubexe.Orders, error) {
+func (s *sealed) open(m *Monitor) (link, launch, error) {
+	l, err := s.newLink()
+	return l, func(x *MM) error { return s.template.launch(s, l, x) }, err
+}
+
+func (s *sealed) newLink() (*sealedLink, error) {
 	first, err := s.pages.AllocContig(1 + s.dataPages())
 	if err != nil {
-		return nil, stubexe.Orders{}, fmt.Errorf("allocate stub pages: %w", err)
+		return nil, fmt.Errorf("allocate stub pages: %w", err)
 	}
 	shared := s.pages.Range(first, 1+s.dataPages())
 	l := &sealedLink{
@@ -120,11 +131,14 @@ func (s *sealed) open() (link, stubexe.Orders, error) {
 		stack:   shared[2*arch.PageSize:],
 	}
 	l.byWord = byWord{l}
-	mem, _ := s.mem.PhysMapping(0)
-	write, controlOffset := s.pages.PhysMapping(first)
-	_, dataOffset := s.pages.PhysMapping(first + 1)
-	init := stubabi.SealedInit{ControlOffset: uint64(controlOffset), DataOffset: uint64(dataOffset)}
-	return l, stubexe.Orders{FDs: []int{mem, s.read, write}, Init: init.Bytes()}, nil
+	return l, nil
+}
+
+// offsets says where in the memory for stub pages the stub's own lie.
+func (l *sealedLink) offsets() stubabi.SealedInit {
+	_, control := l.pages.PhysMapping(l.first_)
+	_, data := l.pages.PhysMapping(l.first_ + 1)
+	return stubabi.SealedInit{ControlOffset: uint64(control), DataOffset: uint64(data)}
 }
 
 // sealedLink is the monitor's side of a sealed stub.
@@ -156,11 +170,23 @@ func (l *sealedLink) close() {
 	}
 }
 
-// first takes away what the start-up program could not: itself.
-func (l *sealedLink) first(x *MM) error {
-	end, _ := (l.stub.Base + arch.Addr(l.program)).PageUp()
-	return x.queue.Unmap(l.stub.Base, uint64(end-l.stub.Base))
+// start waits for the fault behind the last call of the template's code, which
+// takes that code away.
+func (l *sealedLink) start(x *MM) error {
+	if err := l.wait(x, nil); err != nil {
+		return err
+	}
+	if err := x.take(); err != nil {
+		return err
+	}
+	off, _ := l.stub.TemplateLabel("past-leave")
+	if pc := l.arch.PC(&l.regs); x.report.signal != unix.SIGSEGV || pc != l.lay.Template()+arch.Addr(off) {
+		return x.refuse("first report is signal %d at %#x, not SIGSEGV behind the template's last call", x.report.signal, uint64(pc))
+	}
+	return nil
 }
+
+func (l *sealedLink) first(*MM) error { return nil }
 
 // offer publishes the batch. From then on guest code could run its entries, if
 // it runs at all.
@@ -239,7 +265,7 @@ func SealedLayout(a arch.Arch) (arch.StubLayout, error) {
 	const frames, minPages = 3, 4
 	l := arch.StubLayout{DataPages: 1}
 	l.StackPages = max(minPages, (frames*(frame+handlerRoom)+arch.PageSize-1)/arch.PageSize)
-	l.Code = a.UserTop() - arch.Addr((3+l.StackPages)*arch.PageSize)
+	l.Code = a.UserTop() - arch.Addr((3+l.StackPages)*arch.PageSize) // the template's page lies below
 	l.Control = l.Code + arch.PageSize
 	l.Data = l.Control + arch.PageSize
 	l.Stack = l.Data + arch.PageSize

@@ -7,7 +7,6 @@ import (
 	"goskas/arch"
 	"goskas/internal/sys"
 	"goskas/physmem"
-	"goskas/stubexe"
 
 	"golang.org/x/sys/unix"
 )
@@ -83,15 +82,15 @@ func (t *tracing) close() error {
 	return t.posted.close()
 }
 
-func (t *tracing) open() (link, stubexe.Orders, error) {
+func (t *tracing) open(m *Monitor) (link, launch, error) {
 	pages, orders, err := t.pages(false)
 	if err != nil {
-		return nil, orders, err
+		return nil, nil, err
 	}
 	return &tracedLink{
 		stubPages: pages, tracing: t, gone: make(chan struct{}),
 		user: make([]byte, t.arch.TracedSize()), x: make([]byte, t.arch.XSize()),
-	}, orders, nil
+	}, m.spawn.launch(t.exe, orders), nil
 }
 
 // tracedLink is the monitor's side of a traced stub.

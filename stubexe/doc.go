@@ -9,8 +9,10 @@
 // orders, maps its pages over the top of the address space, closes every
 // descriptor that it does not need, installs the signal stack, handlers and
 // filter, and makes one system call that the filter turns into its first report.
-// A sealed stub also unmaps what the exec has left, and keeps guest memory as
-// its only descriptor; one of UML's keeps the socket.
+// The template of sealed stubs also unmaps what the exec has left, and keeps guest
+// memory and the two descriptors of the stub pages; one of UML's stubs keeps the
+// socket. Sealed stubs are copies of the template, which this package only has the
+// filter for (templateSites).
 //
 // A start-up that fails ends with a named exit code (stubabi.Exit).
 //

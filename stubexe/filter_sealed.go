@@ -63,6 +63,44 @@ var baseSites = []site{
 	}},
 }
 
+// templateSites are the calls of the template's page, which is there in the
+// template, and in a stub until that has made them. In a stub the page is gone
+// before any guest code runs, and no mapping call reaches its place.
+var templateSites = []site{
+	{"clone", unix.SYS_CLONE, func(b *bpf.Builder, _ arch.StubLayout, deny string) {
+		b.JumpEqual(bpf.Arg(0), stubabi.TemplateCloneFlags, bpf.Next, deny)
+		b.JumpEqual(bpf.Arg(1), 0, bpf.Next, deny)
+	}},
+	{"pdeathsig", unix.SYS_PRCTL, func(b *bpf.Builder, _ arch.StubLayout, deny string) {
+		b.JumpEqual(bpf.Arg(0), unix.PR_SET_PDEATHSIG, bpf.Next, deny)
+		b.JumpEqual(bpf.Arg(1), uint64(unix.SIGKILL), bpf.Next, deny)
+	}},
+	{"getppid", unix.SYS_GETPPID, func(*bpf.Builder, arch.StubLayout, string) {}},
+	{"map-control", unix.SYS_MMAP, func(b *bpf.Builder, l arch.StubLayout, deny string) {
+		ownPages(b, deny, l.Control, 1, unix.PROT_READ, stubabi.SealedReadFD)
+	}},
+	{"map-data", unix.SYS_MMAP, func(b *bpf.Builder, l arch.StubLayout, deny string) {
+		ownPages(b, deny, l.Data, 1+l.StackPages, unix.PROT_READ|unix.PROT_WRITE, stubabi.SealedWriteFD)
+	}},
+	{"close", unix.SYS_CLOSE_RANGE, func(b *bpf.Builder, _ arch.StubLayout, deny string) {
+		b.JumpEqual(bpf.Arg(0), stubabi.SealedMemFD+1, bpf.Next, deny)
+		b.JumpEqual(bpf.Arg(1), 0xffffffff, bpf.Next, deny)
+		b.JumpEqual(bpf.Arg(2), 0, bpf.Next, deny)
+	}},
+	{"leave", unix.SYS_MUNMAP, func(b *bpf.Builder, l arch.StubLayout, deny string) {
+		b.JumpEqual(bpf.Arg(0), uint64(l.Template()), bpf.Next, deny)
+		b.JumpEqual(bpf.Arg(1), arch.PageSize, bpf.Next, deny)
+	}},
+	{"exit", unix.SYS_EXIT, func(*bpf.Builder, arch.StubLayout, string) {}},
+}
+
+// ownPages pins all of an mmap but the offset, which is the monitor's.
+func ownPages(b *bpf.Builder, deny string, at arch.Addr, pages int, prot, fd uint64) {
+	for i, v := range []uint64{uint64(at), uint64(pages) * arch.PageSize, prot, unix.MAP_SHARED | unix.MAP_FIXED, fd} {
+		b.JumpEqual(bpf.Arg(i), v, bpf.Next, deny)
+	}
+}
+
 // sealedRange keeps a mapping call below the end of guest space, which lies
 // more than the longest length below the stub's pages.
 func sealedRange(b *bpf.Builder, deny string) {
@@ -78,7 +116,8 @@ const SealedGuestEnd = 0x7fff_0000_0000
 // SealedFilter is the seccomp filter of sealed stubs. Each call is allowed at
 // the one instruction that the stub makes it with, with the arguments that it
 // makes it with; every other call from the stub's code page kills, and every
-// call from outside traps, whatever its architecture.
+// call from outside traps, whatever its architecture. The sites of the template
+// are outside, in a page that no guest code ever shares an address space with.
 func SealedFilter(l arch.StubLayout, s *arch.Stub, audit uint32) ([]unix.SockFilter, error) {
 	p, err := sealedProgram(l, s, audit)
 	if err != nil {
@@ -100,11 +139,20 @@ func sealedProgram(l arch.StubLayout, s *arch.Stub, audit uint32) (*bpf.Program,
 	if l.Code.PageOffset() != 0 {
 		return nil, fmt.Errorf("stub code at %#x is not at a page", uint64(l.Code))
 	}
-	if SealedGuestEnd+stubabi.MaxSealedLength > uint64(l.Code) {
+	if SealedGuestEnd+stubabi.MaxSealedLength > uint64(l.Template()) {
 		return nil, fmt.Errorf("stub code at %#x is too near to the end of guest space", uint64(l.Code))
 	}
+	const page = ^uint32(arch.PageSize - 1)
+	if uint64(l.Code)>>32 != uint64(l.Template())>>32 {
+		return nil, fmt.Errorf("stub code at %#x is at the start of 4 GiB", uint64(l.Code))
+	}
 	b := bpf.New()
-	b.JumpWide(bpf.IP, ^uint64(arch.PageSize-1), uint64(l.Code), "inside", "outside")
+	b.Load(bpf.IP.Hi())
+	b.Jump(bpf.Eq, uint32(l.Code>>32), bpf.Next, "outside")
+	b.Load(bpf.IP.Lo())
+	b.And(page)
+	b.Jump(bpf.Eq, uint32(l.Code), "inside", bpf.Next)
+	b.Jump(bpf.Eq, uint32(l.Template()), "template", bpf.Next)
 	b.Label("outside")
 	b.Ret(bpf.Trap)
 
@@ -116,18 +164,34 @@ func sealedProgram(l arch.StubLayout, s *arch.Stub, audit uint32) (*bpf.Program,
 	if !s.Sealed.Bases {
 		sites = slices.Concat(sites, baseSites)
 	}
-	for _, c := range sites {
-		// The kernel gives the address behind the instruction.
-		off, ok := s.Label("past-" + c.name)
-		if !ok {
-			return nil, fmt.Errorf("sealed stub code has no site %s", c.name)
+	goTo := func(sites []site, page arch.Addr, label func(name string) (uint64, bool)) error {
+		for _, c := range sites {
+			// The kernel gives the address behind the instruction.
+			off, ok := label("past-" + c.name)
+			if !ok {
+				return fmt.Errorf("sealed stub code has no site %s", c.name)
+			}
+			b.Jump(bpf.Eq, uint32(uint64(page)+off), "at-"+c.name, bpf.Next)
 		}
-		b.Jump(bpf.Eq, uint32(uint64(l.Code)+off), "at-"+c.name, bpf.Next)
+		return nil
+	}
+	if err := goTo(sites, l.Code, s.Label); err != nil {
+		return nil, err
 	}
 	b.Label("kill")
 	b.Ret(bpf.KillProcess)
 
-	for _, c := range sites {
+	b.Label("template")
+	b.Load(bpf.Arch)
+	b.Jump(bpf.Eq, audit, bpf.Next, "no-site")
+	b.Load(bpf.IP.Lo())
+	if err := goTo(templateSites, l.Template(), s.TemplateLabel); err != nil {
+		return nil, err
+	}
+	b.Label("no-site")
+	b.Ret(bpf.Trap)
+
+	for _, c := range slices.Concat(sites, templateSites) {
 		deny := "deny-" + c.name
 		b.Label("at-" + c.name)
 		b.Load(bpf.NR)

@@ -30,7 +30,7 @@ func sealedStub(t testing.TB, bases bool) *arch.Stub {
 func sealedSpec(s *arch.Stub, l arch.StubLayout, d *bpf.Data) bpf.Action {
 	code := uint64(l.Code)
 	if d.IP < code || d.IP >= code+arch.PageSize {
-		return bpf.Trap
+		return templateSpec(s, l, d)
 	}
 	if d.Arch != unix.AUDIT_ARCH_X86_64 {
 		return bpf.KillProcess
@@ -62,6 +62,37 @@ func sealedSpec(s *arch.Stub, l arch.StubLayout, d *bpf.Data) bpf.Action {
 	return bpf.KillProcess
 }
 
+// templateSpec is the same for what is not in the stub's code page: one more page
+// has calls that are allowed.
+func templateSpec(s *arch.Stub, l arch.StubLayout, d *bpf.Data) bpf.Action {
+	if d.Arch != unix.AUDIT_ARCH_X86_64 {
+		return bpf.Trap
+	}
+	own := func(at arch.Addr, pages int, prot, fd uint64) bool {
+		return d.NR == unix.SYS_MMAP && [5]uint64(d.Args[:5]) == [5]uint64{uint64(at), uint64(pages) * arch.PageSize, prot, 0x11, fd}
+	}
+	for name, ok := range map[string]bool{
+		"clone":       d.NR == unix.SYS_CLONE && d.Args[0] == 0x8011 && d.Args[1] == 0,
+		"pdeathsig":   d.NR == unix.SYS_PRCTL && d.Args[0] == 1 && d.Args[1] == 9,
+		"getppid":     d.NR == unix.SYS_GETPPID,
+		"map-control": own(l.Control, 1, 1, 4),
+		"map-data":    own(l.Data, 1+l.StackPages, 3, 5),
+		"close":       d.NR == unix.SYS_CLOSE_RANGE && [3]uint64(d.Args[:3]) == [3]uint64{1, 0xffffffff, 0},
+		"leave":       d.NR == unix.SYS_MUNMAP && d.Args[0] == uint64(l.Code)-arch.PageSize && d.Args[1] == arch.PageSize,
+		"exit":        d.NR == unix.SYS_EXIT,
+	} {
+		off, found := s.TemplateLabel("past-" + name)
+		switch {
+		case !found || d.IP != uint64(l.Code)-arch.PageSize+off:
+		case ok:
+			return bpf.Allow
+		default:
+			return bpf.KillProcess
+		}
+	}
+	return bpf.Trap
+}
+
 // around are values next to v, and those that differ from it in one half only.
 func around(v uint64) []uint64 {
 	return []uint64{v, v - 1, v + 1, v &^ 0xffffffff, v & 0xffffffff, v ^ 1<<32, v ^ 1<<63, v ^ 1<<31}
@@ -75,6 +106,16 @@ var sealedCalls = map[string]bpf.Data{
 	"munmap": {NR: unix.SYS_MUNMAP, Args: [6]uint64{0x10000, 0x1000}},
 	"set-fs": {NR: unix.SYS_ARCH_PRCTL, Args: [6]uint64{0x1002, 0x10000}},
 	"set-gs": {NR: unix.SYS_ARCH_PRCTL, Args: [6]uint64{0x1001, 0x10000}},
+
+	"clone":       {NR: unix.SYS_CLONE, Args: [6]uint64{stubabi.TemplateCloneFlags}},
+	"pdeathsig":   {NR: unix.SYS_PRCTL, Args: [6]uint64{unix.PR_SET_PDEATHSIG, uint64(unix.SIGKILL)}},
+	"getppid":     {NR: unix.SYS_GETPPID},
+	"map-control": {NR: unix.SYS_MMAP, Args: [6]uint64{uint64(sealedLayout.Control), arch.PageSize, 1, 0x11, stubabi.SealedReadFD, 0x5000}},
+	"map-data": {NR: unix.SYS_MMAP, Args: [6]uint64{uint64(sealedLayout.Data), uint64(1+sealedLayout.StackPages) * arch.PageSize,
+		3, 0x11, stubabi.SealedWriteFD, 0x6000}},
+	"close": {NR: unix.SYS_CLOSE_RANGE, Args: [6]uint64{1, 0xffffffff}},
+	"leave": {NR: unix.SYS_MUNMAP, Args: [6]uint64{uint64(sealedLayout.Template()), arch.PageSize}},
+	"exit":  {NR: unix.SYS_EXIT},
 }
 
 // The filter does what is specified: for every place, every number, every
@@ -86,7 +127,7 @@ func TestSealedFilterAgainstItsSpecification(t *testing.T) {
 		numbers = append(numbers, nr, nr|1<<30, -nr, nr|1<<31)
 	}
 	limits := []uint64{0, 1, 2, 3, 7, 8, 9, 0x1000, 0x1001, 0x1002, stubabi.SealedMapFlags, 1 << 30, 1<<30 + 1, 1 << 32, ^uint64(0)}
-	for _, v := range []uint64{SealedGuestEnd, stubabi.MaxSealedLength, uint64(sealedLayout.Code), uint64(sealedLayout.Data)} {
+	for _, v := range []uint64{SealedGuestEnd, stubabi.MaxSealedLength, uint64(sealedLayout.Code), uint64(sealedLayout.Data), uint64(sealedLayout.Template())} {
 		limits = append(limits, around(v)...)
 	}
 	for _, bases := range []bool{false, true} {
@@ -112,14 +153,21 @@ func TestSealedFilterAgainstItsSpecification(t *testing.T) {
 		}
 		code := uint64(sealedLayout.Code)
 		var places []uint64
-		for off := range uint64(arch.PageSize) {
-			places = append(places, code+off)
+		for off := range uint64(2 * arch.PageSize) {
+			places = append(places, uint64(sealedLayout.Template())+off)
 		}
 		for _, a := range []uint64{code, code + arch.PageSize, uint64(sealedLayout.Data), SealedGuestEnd, 0x400000, 0, ^uint64(0)} {
 			places = append(places, around(a)...)
 		}
+		past := make(map[string]uint64)
 		for _, l := range s.Labels {
-			places = append(places, around(code+l.Offset)...)
+			past[l.Name] = code + l.Offset
+		}
+		for _, l := range s.TemplateLabels {
+			past[l.Name] = uint64(sealedLayout.Template()) + l.Offset
+		}
+		for _, at := range past {
+			places = append(places, around(at)...)
 		}
 		// Every place, with each site's call.
 		for _, ip := range places {
@@ -131,12 +179,12 @@ func TestSealedFilterAgainstItsSpecification(t *testing.T) {
 			}
 		}
 		for name := range sealedCalls {
-			off, ok := s.Label("past-" + name)
+			at, ok := past["past-"+name]
 			if !ok {
 				continue
 			}
 			for _, d := range sealedCalls {
-				d.IP = code + off
+				d.IP = at
 				// Every number at each site.
 				for _, d.Arch = range audits {
 					for _, d.NR = range numbers {
@@ -146,7 +194,7 @@ func TestSealedFilterAgainstItsSpecification(t *testing.T) {
 			}
 			// Every argument at its limits, and every two of them.
 			d := sealedCalls[name]
-			d.IP, d.Arch = code+off, unix.AUDIT_ARCH_X86_64
+			d.IP, d.Arch = at, unix.AUDIT_ARCH_X86_64
 			good := d.Args
 			for i := range d.Args {
 				for j := range i + 1 {

@@ -189,6 +189,13 @@ func (*Arch) SP(r *arch.Regs) arch.Addr       { return arch.Addr(r.GPR[rsp]) }
 func (*Arch) SetPC(r *arch.Regs, a arch.Addr) { r.GPR[rip] = uint64(a) }
 func (*Arch) SetSP(r *arch.Regs, a arch.Addr) { r.GPR[rsp] = uint64(a) }
 
+// StartCall sets the registers of a system call's arguments.
+func (a *Arch) StartCall(r *arch.Regs, entry arch.Addr, args [6]uint64) {
+	a.Start(r, entry, 0)
+	g := &r.GPR
+	g[rdi], g[rsi], g[rdx], g[r10], g[r8], g[r9] = args[0], args[1], args[2], args[3], args[4], args[5]
+}
+
 func (*Arch) Start(r *arch.Regs, entry, sp arch.Addr) {
 	*r = arch.Regs{}
 	r.GPR[rip], r.GPR[rsp], r.GPR[rflags] = uint64(entry), uint64(sp), flagsFixed

@@ -80,7 +80,8 @@ func (a *Arch) Sealed(l arch.StubLayout) (*arch.Stub, error) {
 	if s.Program, err = sealedProgram(l, s); err != nil {
 		return nil, fmt.Errorf("assemble sealed stub program: %w", err)
 	}
-	return s, nil
+	s.Template, s.TemplateLabels, err = sealedTemplate(l)
+	return s, err
 }
 
 func (a *Arch) sealedPlaces(f sealedFrames) arch.SealedPlaces {

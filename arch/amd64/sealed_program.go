@@ -16,15 +16,16 @@ const (
 	sealedFprog  = 0xe60
 )
 
-// sealedProgram is the sealed stub's start-up code. It maps the three kinds of
-// stub page, keeps guest memory as its only descriptor, takes everything else
-// out of its address space that the exec has left there, and goes under the
-// filter. What it leaves mapped is itself; the first batch takes that away.
+// sealedProgram is the start-up code of the sealed stubs' template. It maps the
+// three kinds of stub page and the template's own, keeps guest memory and the two
+// descriptors of the stub pages, takes everything else out of its address space
+// that the exec has left there, and goes under the filter. What it leaves mapped
+// is itself; the first batch takes that away.
 //
-// Until its last instruction no guest code exists that could interfere.
+// No guest code ever runs here: see sealedTemplate for what comes next.
 func sealedProgram(l arch.StubLayout, s *arch.Stub) ([]byte, error) {
 	a := asm.New(programBase)
-	pages := int64(2+1+l.StackPages) * arch.PageSize
+	pages := int64(3+1+l.StackPages) * arch.PageSize
 	data := int64(l.Data)
 
 	// The stub's pages may lie over the stack that the exec made.
@@ -59,16 +60,23 @@ func sealedProgram(l arch.StubLayout, s *arch.Stub) ([]byte, error) {
 		a.Mov(8, asm.RBX, asm.Imm(int64(at)))
 		exitUnless(a, asm.RBX, code)
 	}
-	mapPages(l.Code, 1, unix.PROT_READ|unix.PROT_EXEC, stubabi.SealedReadFD, asm.Imm(0), stubabi.ExitMapCode)
+	// The code page lies behind the template's in the file, too.
+	mapPages(l.Template(), 2, unix.PROT_READ|unix.PROT_EXEC, stubabi.SealedReadFD, asm.Imm(0), stubabi.ExitMapCode)
 	mapPages(l.Control, 1, unix.PROT_READ, stubabi.SealedReadFD, asm.R12, stubabi.ExitMapControl)
 	mapPages(l.Data, int64(1+l.StackPages), unix.PROT_READ|unix.PROT_WRITE, stubabi.SealedWriteFD, asm.R13, stubabi.ExitMapData)
 
 	args(asm.Imm(stubabi.SealedStartMemFD), asm.Imm(stubabi.SealedMemFD))
 	call(a, unix.SYS_DUP2)
 	exitUnless(a, asm.Imm(stubabi.SealedMemFD), stubabi.ExitMemory)
-	args(asm.Imm(stubabi.SealedMemFD+1), asm.Imm(0xffffffff), asm.Imm(0))
-	call(a, unix.SYS_CLOSE_RANGE)
-	exitUnless(a, asm.Imm(0), stubabi.ExitCloseRange)
+	for _, fds := range [][2]int64{{stubabi.SealedMemFD + 1, stubabi.SealedReadFD - 1}, {stubabi.SealedWriteFD + 1, 0xffffffff}} {
+		args(asm.Imm(fds[0]), asm.Imm(fds[1]), asm.Imm(0))
+		call(a, unix.SYS_CLOSE_RANGE)
+		exitUnless(a, asm.Imm(0), stubabi.ExitCloseRange)
+	}
+	// The stubs' own come in the place of these, which they never have.
+	args(asm.Imm(int64(l.Control)), asm.Imm(int64(2+l.StackPages)*arch.PageSize), asm.Imm(unix.MADV_DONTFORK))
+	call(a, unix.SYS_MADVISE)
+	exitUnless(a, asm.Imm(0), stubabi.ExitAdvise)
 
 	// From here on the data page is the only memory needed: the stack goes.
 	store := func(off int64, v asm.Operand) {
@@ -109,8 +117,7 @@ func sealedProgram(l arch.StubLayout, s *arch.Stub) ([]byte, error) {
 	a.Alu(asm.Add, 8, asm.R13, asm.R12)
 	a.Alu(asm.Add, 8, asm.R13, asm.Imm(arch.PageSize-1))
 	a.Alu(asm.And, 8, asm.R13, asm.Imm(-arch.PageSize))
-	unmapRest := int64(l.Code)
-	unmap(asm.R13, asm.Imm(unmapRest))
+	unmap(asm.R13, asm.Imm(int64(l.Template())))
 
 	a.Movzx(2, asm.RAX, asm.At("filter-length"))
 	a.Mov(8, asm.Ptr(asm.RBP, sealedFprog), asm.RAX)

@@ -83,6 +83,7 @@ func TestSealedStubGolden(t *testing.T) {
 			continue // the program differs in an address alone
 		}
 		testkit.Golden(t, filepath.Join("testdata", "sealed-program.golden"), listing(f.stub.Program, uint64(f.stub.Base), nil))
+		testkit.Golden(t, filepath.Join("testdata", "sealed-template.golden"), listing(f.stub.Template, uint64(f.layout.Template()), f.stub.TemplateLabels))
 	}
 }
 

@@ -52,6 +52,9 @@ func (a *Arch) Verify(s *arch.Stub, l arch.StubLayout, filter []unix.SockFilter)
 	if len(v.proof.Findings) == 0 {
 		v.checkHidden()
 	}
+	if len(v.proof.Findings) == 0 {
+		v.checkTemplate()
+	}
 	slices.SortStableFunc(v.proof.Findings, func(a, b Finding) int { return cmp.Compare(a.Offset, b.Offset) })
 	return v.proof
 }

@@ -23,6 +23,9 @@ const (
 	regR9
 	regR10
 	regR11
+	regR12
+	regR13
+	regR14
 	numRegs = 16
 )
 

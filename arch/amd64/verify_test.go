@@ -345,3 +345,38 @@ func TestProofFindsMovedPlaces(t *testing.T) {
 		}
 	}
 }
+
+// What a new stub does in the template's page cannot be changed unnoticed: not a
+// bit of a call, of its arguments or of the look at its result. The codes to give
+// up with, and what the template itself does, are nobody's safety.
+func TestProofFindsEveryFlippedBitOfANewStub(t *testing.T) {
+	f := sealedForms(t)[3]
+	label := func(name string) int {
+		off, ok := f.stub.TemplateLabel(name)
+		if !ok {
+			t.Fatalf("no label %s", name)
+		}
+		return int(off)
+	}
+	s := *f.stub
+	s.Template = slices.Clone(f.stub.Template)
+	for _, in := range instructions(t, s.Template) {
+		if in.off < label("stub") || in.off >= label("past-leave") {
+			continue
+		}
+		if imm, ok := in.Args[1].(x86asm.Imm); ok && in.Op == x86asm.MOV && in.Args[0] == x86asm.EDI && imm >= 10 {
+			continue // the code to give up with
+		}
+		for i := in.off; i < in.end(); i++ {
+			for bit := range 8 {
+				s.Template[i] ^= 1 << bit
+				v := &verifier{stub: &s, lay: f.layout, filter: f.filter, seen: make(map[Finding]bool)}
+				if v.walkBirth(); len(v.proof.Findings) == 0 && !equivalent(s.Template[in.off:], f.stub.Template[in.off:]) {
+					after, _ := x86asm.Decode(s.Template[in.off:], 64)
+					t.Errorf("not found: %v at %#x turned into %v", in, in.off, after)
+				}
+				s.Template[i] ^= 1 << bit
+			}
+		}
+	}
+}

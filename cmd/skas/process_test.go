@@ -196,14 +196,22 @@ func TestGuestProcess(t *testing.T) {
 		})
 	})
 
-	for _, flags := range [][]string{{"--cpus", "2"}, {"--mode", "ptrace"}, {"--mode", "ptrace", "--cpus", "2"}} {
-		t.Run("SIGKILL leaves no stub, "+strings.Join(flags, " "), func(t *testing.T) {
+	for _, c := range []struct {
+		flags []string
+		stubs int
+	}{
+		{[]string{"--guard", "none", "--cpus", "2"}, 9},
+		{[]string{"--guard", "sealed", "--cpus", "2"}, 10}, // and the template
+		{[]string{"--mode", "ptrace"}, 9},
+		{[]string{"--mode", "ptrace", "--cpus", "2"}, 9},
+	} {
+		t.Run("SIGKILL leaves no stub, "+strings.Join(c.flags, " "), func(t *testing.T) {
 			nobodyToo(t, func(t *testing.T, attr *syscall.SysProcAttr) {
-				p := start(t, path, attr, slices.Concat([]string{"run"}, flags, []string{"--", "busybox", "sh", "-c", crowd})...)
+				p := start(t, path, attr, slices.Concat([]string{"run"}, c.flags, []string{"--", "busybox", "sh", "-c", crowd})...)
 				p.stdout.await(t, "ready\n")
 				stubs := testkit.Children(t, p.Process.Pid)
-				if len(stubs) != 9 {
-					t.Errorf("%d stubs, not 9", len(stubs))
+				if len(stubs) != c.stubs {
+					t.Errorf("%d stubs, not %d", len(stubs), c.stubs)
 				}
 				p.Process.Kill()
 				p.end()

@@ -31,7 +31,18 @@ the proof that the code keeps that guard's rules. The guard need not work here.`
 	}
 	c.AddCommand(
 		newStubPart("disasm", "print the stub's code page", func(w io.Writer, in skas.Inspection) error {
-			return disassemble(w, in.Stub, in.Layout)
+			if len(in.Stub.Template) > 0 {
+				if _, err := fmt.Fprintln(w, "; of the template alone, which sealed stubs are copies of"); err != nil {
+					return err
+				}
+				if err := disassemble(w, in.Layout.Template(), in.Stub.Template, in.Stub.TemplateLabels, in.Layout); err != nil {
+					return err
+				}
+				if _, err := fmt.Fprintln(w, "; of every stub"); err != nil {
+					return err
+				}
+			}
+			return disassemble(w, in.Layout.Code, in.Stub.Code, in.Stub.Labels, in.Layout)
 		}),
 		newStubPart("filter", "print the stub's seccomp filter", func(w io.Writer, in skas.Inspection) error {
 			_, err := io.WriteString(w, in.Filter)
@@ -129,27 +140,28 @@ func printProof(w io.Writer, form string, p amd64.Proof) (int, error) {
 	return len(p.Findings), err
 }
 
-func disassemble(w io.Writer, s *arch.Stub, l arch.StubLayout) error {
+// disassemble prints the code of a page of the stub's.
+func disassemble(w io.Writer, page arch.Addr, code []byte, marks []arch.Label, l arch.StubLayout) error {
 	labels := make(map[uint64][]string)
-	for _, at := range s.Labels {
+	for _, at := range marks {
 		labels[at.Offset] = append(labels[at.Offset], at.Name)
 	}
 	symbol := func(addr uint64) (string, uint64) {
-		if names := labels[addr-uint64(l.Code)]; len(names) > 0 {
+		if names := labels[addr-uint64(page)]; len(names) > 0 {
 			return names[0], addr
 		}
 		return "", 0
 	}
-	for off := 0; off < len(s.Code); {
+	for off := 0; off < len(code); {
 		for _, name := range labels[uint64(off)] {
 			fmt.Fprintf(w, "%s:\n", name)
 		}
-		pc := uint64(l.Code) + uint64(off)
-		inst, err := x86asm.Decode(s.Code[off:], 64)
+		pc := uint64(page) + uint64(off)
+		inst, err := x86asm.Decode(code[off:], 64)
 		if err != nil {
 			return fmt.Errorf("stub code at offset %#x: %w", off, err)
 		}
-		line := fmt.Sprintf("  %x  %-22s %s", pc, hex.EncodeToString(s.Code[off:off+inst.Len]), x86asm.GNUSyntax(inst, pc, symbol))
+		line := fmt.Sprintf("  %x  %-22s %s", pc, hex.EncodeToString(code[off:off+inst.Len]), x86asm.GNUSyntax(inst, pc, symbol))
 		if place := place(inst, pc, l); place != "" {
 			line = fmt.Sprintf("%-74s # %s", line, place)
 		}

@@ -31,6 +31,29 @@ func Reap(pidfd int) (Status, error) {
 	}
 }
 
+// ReapGroup kills the process group of an exited child, and reaps all of it that
+// are children of ours. It returns the status of that child, which must not have
+// been reaped before: that keeps the group's number its own.
+func ReapGroup(leader int) (Status, error) {
+	if err := unix.Kill(-leader, unix.SIGKILL); err != nil {
+		return Status{}, err
+	}
+	var status Status
+	for {
+		var info siginfoChild
+		_, _, errno := unix.Syscall6(unix.SYS_WAITID, unix.P_PGID, uintptr(leader), uintptr(unsafe.Pointer(&info)), unix.WEXITED, 0, 0)
+		switch {
+		case errno == 0 && info.PID == int32(leader):
+			status = Status{Code: info.Code, Value: info.Status}
+		case errno == 0 || errno == unix.EINTR:
+		case errno == unix.ECHILD && status != Status{}:
+			return status, nil
+		default:
+			return Status{}, errno
+		}
+	}
+}
+
 // siginfoChild is the SIGCHLD form of siginfo_t (asm-generic/siginfo.h).
 type siginfoChild struct {
 	Signo, Errno, Code, _ int32

@@ -26,6 +26,8 @@ const (
 	ExitMapControl  Exit = 33
 	ExitMemory      Exit = 34
 	ExitUnmap       Exit = 35
+	ExitAdvise      Exit = 36
+	ExitParent      Exit = 37
 )
 
 var exitText = map[Exit]string{
@@ -46,6 +48,8 @@ var exitText = map[Exit]string{
 	ExitMapControl:  "could not map the stub control page",
 	ExitMemory:      "could not keep guest memory's descriptor",
 	ExitUnmap:       "could not clear its address space",
+	ExitAdvise:      "could not keep its pages to itself",
+	ExitParent:      "has lost its monitor",
 	ExitAltStack:    "could not install the signal stack (its state may need more room)",
 }
 

@@ -168,17 +168,22 @@ const (
 	OffSealedRegs     = 0x40
 )
 
-// SealedInit is what the sealed stub's start-up program reads from descriptor
-// 0; all else it knows from the day it was assembled.
+// TemplateCloneFlags have the template make a stub whose parent is the monitor:
+// CLONE_PARENT and SIGCHLD (linux/sched.h, asm/signal.h).
+const TemplateCloneFlags = 0x8000 | 17
+
+// SealedInit is what the template's start-up program reads from descriptor 0;
+// all else it knows from the day it was assembled.
 type SealedInit struct {
 	_             structs.HostLayout
 	ControlOffset uint64
 	DataOffset    uint64
 }
 
-// Offsets in SealedInit, and the descriptors that a sealed stub is started
-// with: guest memory, the stub pages read-only, the stub pages writable. From
-// its filter on it has guest memory as SealedMemFD and nothing else.
+// Offsets in SealedInit, and the descriptors that the template is started with:
+// guest memory, the stub pages read-only, the stub pages writable. It keeps the
+// last two, for the stubs to map theirs from, and guest memory as SealedMemFD. A
+// stub has nothing but that.
 const (
 	OffSealedInitControl = 0
 	OffSealedInitData    = 8
