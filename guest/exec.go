@@ -146,6 +146,7 @@ func (k *Kernel) prepare(t *Task, path string, argv, envp []string) (*pendingExe
 
 // commit gives t, the only thread left, its new program.
 func (x *pendingExec) commit(t *Task) {
+	x.space.stackLimit = t.rlimits[unix.RLIMIT_STACK].Cur
 	t.setImage(x.space, x.path, x.argv)
 	t.comm = x.comm
 	t.regs = arch.Regs{}

@@ -56,7 +56,7 @@ func lines(r testguest.Result) any {
 }
 
 func TestGuestAsOnHost(t *testing.T) {
-	for _, name := range []string{"epoll", "eventfd", "timerfd", "socket", "scm", "pty", "proc"} {
+	for _, name := range []string{"epoll", "eventfd", "timerfd", "socket", "scm", "pty", "proc", "limits"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel() // many sleep
 			asOnHost(t, guest.Config{CPUs: 2}, name)

@@ -59,6 +59,7 @@ type Process struct {
 	nextTimer int
 	cpuTimers []*expiry // that run on CPU time
 	rlimits   [16]unix.Rlimit
+	persona   uint32 // of personality(2)
 
 	started time.Duration
 	gone    usage // of threads that are gone
@@ -153,7 +154,7 @@ func newLimits() (l [16]unix.Rlimit) {
 	for i := range l {
 		l[i] = unix.Rlimit{Cur: infinity, Max: infinity}
 	}
-	l[unix.RLIMIT_STACK].Cur = 8 << 20
+	l[unix.RLIMIT_STACK].Cur = stackSize
 	l[unix.RLIMIT_CORE].Cur = 0
 	l[unix.RLIMIT_NOFILE] = unix.Rlimit{Cur: 1024, Max: 4096}
 	l[unix.RLIMIT_NPROC] = unix.Rlimit{Cur: 4096, Max: 4096}

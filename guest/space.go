@@ -19,7 +19,7 @@ import (
 const (
 	minAddr    = 0x10000        // nothing is mapped below (vm.mmap_min_addr)
 	pieBase    = 0x555555554000 // of position-independent programs, as on Linux
-	stackSize  = 8 << 20        // RLIMIT_STACK
+	stackSize  = 8 << 20        // of process 1, by RLIMIT_STACK
 	stackGap   = 256 << 12      // kept free below a stack that grows
 	mmapMargin = stackSize * 16 // between the top of mappings and the stack's
 )
@@ -37,6 +37,7 @@ type Space struct {
 	stackTop      arch.Addr
 	mmapTop       arch.Addr
 	brkStart, brk arch.Addr
+	stackLimit    uint64    // RLIMIT_STACK of the process
 	vdso          arch.Addr // 0: none
 	// Where the arguments are on the stack, with the environment behind them, and
 	// what the program was told beside.
@@ -74,7 +75,7 @@ func (k *Kernel) newSpace() (*Space, error) {
 }
 
 func (k *Kernel) spaceOver(x hostSpace) *Space {
-	s := &Space{k: k, mm: x, refs: 1}
+	s := &Space{k: k, mm: x, refs: 1, stackLimit: stackSize}
 	s.stackTop = x.End() - arch.PageSize
 	s.mmapTop = s.stackTop - mmapMargin
 	x.Table().SetPager(s)
@@ -122,7 +123,7 @@ func (s *Space) fork() (*Space, error) {
 }
 
 func (s *Space) copyTo(c *Space) error {
-	c.stackTop, c.mmapTop, c.brkStart, c.brk = s.stackTop, s.mmapTop, s.brkStart, s.brk
+	c.stackTop, c.mmapTop, c.brkStart, c.brk, c.stackLimit = s.stackTop, s.mmapTop, s.brkStart, s.brk, s.stackLimit
 	c.argStart, c.argEnd, c.envEnd, c.auxv = s.argStart, s.argEnd, s.envEnd, s.auxv
 	var err error
 	s.vmas.tree.Scan(func(_ arch.Addr, v *vma) bool {
@@ -292,7 +293,7 @@ func (s *Space) growStack(a arch.Addr) *vma {
 		return nil
 	}
 	start := a.PageDown()
-	if uint64(v.end-start) > stackSize {
+	if uint64(v.end-start) > s.stackLimit {
 		return nil
 	}
 	// As in Linux, what cannot be accessed may be closer, and other stacks.

@@ -68,6 +68,8 @@ func sysCopyFileRange(t *Task, a args) (int64, unix.Errno) {
 	}
 	total := int64(min(a[4], maxIO))
 	switch {
+	case uint64(from.pos)+a[4] < uint64(from.pos) || uint64(to.pos)+a[4] < uint64(to.pos): // before the signs are looked at
+		return 0, unix.EOVERFLOW
 	case from.pos < 0 || to.pos < 0:
 		return 0, unix.EINVAL
 	case from.pos > math.MaxInt64-total || to.pos > math.MaxInt64-total:

@@ -9,12 +9,13 @@ import (
 	"goskas/arch"
 )
 
-// Limits of execve (linux/binfmts.h, and this kernel's own total).
+// Limits of execve (linux/binfmts.h, and fs/exec.c for the totals).
 const (
-	maxArgString = 128 << 10
-	maxArgTotal  = 2 << 20
-	maxShebang   = 256
-	maxInterp    = 5 // scripts that name scripts
+	maxArgString = 128<<10 - 1 // without the zero
+	minArgTotal  = 128 << 10
+	maxArgTotal  = 6 << 20
+	maxShebang   = 255
+	maxInterp    = 5 // scripts that name each other
 )
 
 func sysExecve(t *Task, a args) (int64, unix.Errno) {
@@ -55,7 +56,7 @@ func sysExecveat(t *Task, a args) (int64, unix.Errno) {
 }
 
 func (t *Task) execve(path string, argvAt, envpAt arch.Addr) (int64, unix.Errno) {
-	left := maxArgTotal
+	left := int(max(minArgTotal, min(maxArgTotal, t.rlimits[unix.RLIMIT_STACK].Cur/4)))
 	argv, e := t.stringArray(argvAt, &left)
 	if e != 0 {
 		return 0, e
@@ -116,7 +117,7 @@ func (t *Task) lead() {
 // program named there.
 func (k *Kernel) prepareFile(t *Task, path string, argv, envp []string) (*pendingExec, unix.Errno) {
 	asked := path
-	for range maxInterp {
+	for range maxInterp + 1 {
 		x, e := k.prepare(t, path, argv, envp)
 		if e == 0 {
 			// The name is the one asked for, not what a link leads to

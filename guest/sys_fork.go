@@ -243,7 +243,7 @@ func (t *Task) copyProcess(p *Process, c *cloneArgs) {
 	p.parent.children = append(p.parent.children, p)
 	p.pgid, p.sid = t.pgid, t.sid
 	p.exe, p.cmdline = t.exe, t.cmdline
-	p.dumpable, p.rlimits = t.dumpable, t.rlimits
+	p.dumpable, p.rlimits, p.persona = t.dumpable, t.rlimits, t.persona
 	switch {
 	case c.flags&unix.CLONE_SIGHAND != 0:
 		p.sig = t.sig

@@ -210,15 +210,26 @@ func (t *Task) setLimit(which uint32, l unix.Rlimit) unix.Errno {
 		}
 		t.files.SetLimit(int(l.Cur))
 	}
+	if which == unix.RLIMIT_STACK && t.space != nil {
+		t.space.stackLimit = l.Cur
+	}
 	t.rlimits[which] = l
 	return 0
 }
 
-func sysPersonality(_ *Task, a args) (int64, unix.Errno) {
-	if p := a.u32(0); p != 0 && p != ^uint32(0) {
+// sysPersonality remembers that nobody wants chance in the layout, of which
+// there is none.
+func sysPersonality(t *Task, a args) (int64, unix.Errno) {
+	const addrNoRandomize = 0x0040000 // linux/personality.h
+	old, p := t.persona, a.u32(0)
+	switch p {
+	case 0, addrNoRandomize:
+		t.persona = p
+	case ^uint32(0): // only asks
+	default:
 		return 0, unix.EINVAL
 	}
-	return 0, 0
+	return int64(old), 0
 }
 
 // sysSyslog has no kernel log to read.

@@ -288,7 +288,10 @@ func sysSendfile(t *Task, a args) (int64, unix.Errno) {
 	if e != 0 {
 		return 0, e
 	}
-	if !in.File.Seekable() {
+	switch st, err := in.File.Stat(); {
+	case err != nil:
+		return 0, errnoOf(err)
+	case st.IsDir(), !in.File.Seekable(), out.Flags&unix.O_APPEND != 0 && out.File.Seekable():
 		return 0, unix.EINVAL
 	}
 	from, e := t.offsetArg(in, a.addr(2))

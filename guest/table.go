@@ -261,5 +261,5 @@ var table = [numCounted]entry{
 	unix.SYS_SETPRIORITY:            {"setpriority", sysSetpriority, partial, "remembered, not obeyed"},
 	unix.SYS_MEMBARRIER:             {"membarrier", sysMembarrier, full, ""},
 	unix.SYS_GETCPU:                 {"getcpu", sysGetcpu, full, ""},
-	unix.SYS_PERSONALITY:            {"personality", sysPersonality, partial, "PER_LINUX only"},
+	unix.SYS_PERSONALITY:            {"personality", sysPersonality, partial, "PER_LINUX, ADDR_NO_RANDOMIZE"},
 }
