@@ -1,0 +1,162 @@
+package guest_test
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"goskas/guest"
+	"goskas/internal/testkit"
+)
+
+var (
+	badCallSeeds = flag.Int("badcalls", 1, "how many seeds of bad system calls to try")
+	badCallSeed  = flag.Int("badcalls-seed", 0, "the first of them")
+)
+
+// hostTree lists all that there is of a tree of the host.
+func hostTree(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	tree := make(map[string]string)
+	err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		var st unix.Stat_t
+		if err := unix.Lstat(path, &st); err != nil {
+			return err
+		}
+		content := []byte(nil)
+		if st.Mode&unix.S_IFMT == unix.S_IFREG {
+			if content, err = os.ReadFile(path); err != nil {
+				return err
+			}
+		}
+		tree[path] = fmt.Sprintf("%o %d.%d %d links, changed %v, %q", st.Mode, st.Uid, st.Gid, st.Nlink, st.Ctim, content)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tree
+}
+
+// hostProcess is what a guest's calls might change of the process that serves it,
+// if they came through.
+func hostProcess(t *testing.T) map[string]string {
+	t.Helper()
+	state := make(map[string]string)
+	var err error
+	if state["directory"], err = os.Readlink("/proc/self/cwd"); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"/proc/self/limits", "/proc/self/personality", "/proc/self/oom_score_adj", "/proc/sys/kernel/hostname", "/proc/sys/kernel/domainname", "/proc/self/mounts"} {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		state[name] = string(text)
+	}
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(status)) {
+		if name, value, _ := strings.Cut(line, ":"); slices.Contains([]string{"Umask", "Uid", "Gid", "Groups", "SigIgn", "SigCgt", "CapEff", "CapBnd", "NoNewPrivs", "NSsid", "NSpgid"}, name) {
+			state[name] = strings.TrimSpace(value)
+		}
+	}
+	priority, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	state["priority"] = strconv.Itoa(priority)
+	return state
+}
+
+// Every system call, with arguments that are bad in every way, by one thread and by
+// several that take from each other what calls are using: the machine lives, and of
+// the host nothing changes but what the guest may change.
+func TestGuestLivesThroughBadCalls(t *testing.T) {
+	for seed := *badCallSeed; seed < *badCallSeed+*badCallSeeds; seed++ {
+		if !t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) { badCalls(t, seed) }) {
+			t.Errorf("the same again: go test ./guest -run '^TestGuestLivesThroughBadCalls$' -badcalls-seed %d", seed)
+		}
+	}
+}
+
+func badCalls(t *testing.T, seed int) {
+	testkit.NoLeaks(t)
+	children, calls := 16, 2000
+	if testing.Short() {
+		children, calls = 5, 1500
+	}
+	outer := t.TempDir()
+	for _, path := range []string{"sentinel/a", "sentinel/d/b", "sentinel/f", "sentinel/g", "beside/f", "mine/x"} {
+		path = filepath.Join(outer, path)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(path), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sentinel, beside, mine := filepath.Join(outer, "sentinel"), filepath.Join(outer, "beside"), filepath.Join(outer, "mine")
+	state := func() []map[string]string {
+		return []map[string]string{hostTree(t, sentinel), hostTree(t, beside), hostProcess(t)}
+	}
+	m := start(t, guest.Config{CPUs: 2, Memory: 128 << 20, Dir: "/run/mine", Files: map[string][]byte{"badcalls": compile(t, "badcalls")},
+		Binds: []guest.Bind{{Host: sentinel, Guest: "/run/sentinel"}, {Host: mine, Guest: "/run/mine", Write: true}}})
+	m.fill("")
+	before := state()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	want := ""
+	for _, dir := range []string{"/run/mine", "/run/sentinel", "/tmp"} {
+		for _, threads := range []int{1, 4} {
+			n := children / threads
+			status, err := m.Run(ctx, "/bin/sh", []string{"sh", "-c", `cd "$0" && exec "$@"`, dir, "/toy/badcalls",
+				strconv.Itoa(seed), strconv.Itoa(n), strconv.Itoa(threads), strconv.Itoa(calls)}, []string{"PATH=/bin"})
+			if status != 0 || err != nil {
+				t.Errorf("%d threads in %s: status %d, %v", threads, dir, status, err)
+			}
+			want += fmt.Sprintf("%d children\n", n)
+		}
+	}
+	if status, err := m.Run(ctx, "/bin/sh", []string{"sh", "-c", "echo alive"}, nil); status != 0 || err != nil {
+		t.Errorf("afterwards: status %d, %v", status, err)
+	}
+	tried := m.Stats().Calls
+	if all := len(guest.Syscalls()); len(tried) < all*9/10 {
+		t.Errorf("%d of %d system calls were tried", len(tried), all)
+	}
+	if diff := cmp.Diff(want+"alive\n", m.out()); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(before, state()); diff != "" {
+		t.Errorf("the host has changed:\n%s", diff)
+	}
+	names, err := filepath.Glob(filepath.Join(outer, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{beside, mine, sentinel}, names); diff != "" {
+		t.Errorf("beside what the guest may see:\n%s", diff)
+	}
+	total := uint64(0)
+	for _, n := range tried {
+		total += n
+	}
+	t.Logf("%d calls, %d of them there", total, len(tried))
+}
