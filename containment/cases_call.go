@@ -1,6 +1,9 @@
 package containment
 
 import (
+	"fmt"
+
+	"goskas/arch"
 	"goskas/arch/amd64/asm"
 	"goskas/skas"
 
@@ -113,6 +116,29 @@ func callCases() []Case {
 				c.enter(siteWake, 0x40000000|unix.SYS_FUTEX, num(c.word), asm.Imm(1), asm.Imm(1))
 				c.done()
 			},
+		},
+		unfiltered("uretprobe-in-stub", sysUretprobe),
+		unfiltered("uprobe-in-stub", sysUprobe),
+	}
+}
+
+// The calls that no filter is asked about (asm/unistd_64.h; kernel/seccomp.c of
+// Linux 6.14 and 6.18). Without a probe they do nothing: the first raises SIGILL, the second
+// returns ENXIO.
+const (
+	sysUretprobe = 335
+	sysUprobe    = 336
+)
+
+func unfiltered(name string, nr int64) Case {
+	return Case{
+		Name: name, Promise: "P1", Want: Want{Contained, Contained, Contained, Killed},
+		About: fmt.Sprintf("enters the stub's mmap with call %d, which newer hosts let pass every filter", nr),
+		needs: []string{siteMmap},
+		emit: func(c *code) {
+			c.attempt()
+			c.enter(siteMmap, nr, num(moreAt), asm.Imm(arch.PageSize), asm.Imm(protRW), asm.Imm(1), asm.Imm(0), asm.Imm(0))
+			c.done()
 		},
 	}
 }

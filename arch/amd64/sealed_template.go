@@ -51,8 +51,8 @@ func sealedTemplate(l arch.StubLayout) (code []byte, labels []arch.Label, err er
 	a.Alu(asm.Cmp, 8, asm.RAX, asm.Imm(0))
 	a.Jcc(asm.E, "stub")
 	// No site, so it is trapped. The number matters all the same: the host lets
-	// uretprobe and uprobe pass, whatever a filter says (kernel/seccomp.c, Linux
-	// 6.14), and a pid left in rax is one of these now and then.
+	// uretprobe and uprobe pass, whatever a filter says (kernel/seccomp.c,
+	// Linux 6.14 and 6.18), and a pid left in rax is one of these now and then.
 	a.Mov(8, asm.RDI, asm.RAX)
 	a.Label("tell")
 	call(a, unix.SYS_GETPID)
