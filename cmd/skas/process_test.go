@@ -210,8 +210,12 @@ func TestGuestProcess(t *testing.T) {
 				p := start(t, path, attr, slices.Concat([]string{"run"}, c.flags, []string{"--", "busybox", "sh", "-c", crowd})...)
 				p.stdout.await(t, "ready\n")
 				stubs := testkit.Children(t, p.Process.Pid)
-				if len(stubs) != c.stubs {
-					t.Errorf("%d stubs, not %d", len(stubs), c.stubs)
+				// A process that is about to exec has two stubs, one after the other.
+				for end := time.Now().Add(time.Minute); len(stubs) != c.stubs; stubs = testkit.Children(t, p.Process.Pid) {
+					if time.Now().After(end) {
+						t.Fatalf("%d stubs, not %d", len(stubs), c.stubs)
+					}
+					time.Sleep(10 * time.Millisecond)
 				}
 				p.Process.Kill()
 				p.end()
