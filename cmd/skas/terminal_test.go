@@ -97,7 +97,11 @@ func TestGuestShellOnItsOwnTerminal(t *testing.T) {
 
 	t.Run("end of file ends the shell", func(t *testing.T) {
 		term, p, was := shell(t, path)
+		from := len(term.screen.text())
 		term.enter("false\r")
+		// Typed ahead, it may end a line of false's and not be the shell's.
+		from = term.screen.awaitFrom(t, from, "false\r\n")
+		term.screen.awaitFrom(t, from, "ready> ")
 		term.enter("\x04")
 		if status := p.end(); status != 1 {
 			t.Errorf("status %d", status)
