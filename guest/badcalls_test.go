@@ -113,6 +113,17 @@ func badCalls(t *testing.T, seed int) {
 		}
 	}
 	sentinel, beside, mine := filepath.Join(outer, "sentinel"), filepath.Join(outer, "beside"), filepath.Join(outer, "mine")
+	t.Cleanup(func() { // guests take permissions from their owner, who is to remove it all
+		err := filepath.WalkDir(mine, func(path string, d fs.DirEntry, err error) error {
+			if d != nil && d.IsDir() && err == nil {
+				return os.Chmod(path, 0o700)
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	})
 	state := func() []map[string]string {
 		return []map[string]string{hostTree(t, sentinel), hostTree(t, beside), hostProcess(t)}
 	}
