@@ -21,7 +21,7 @@ import (
 )
 
 var (
-	badCallSeeds = flag.Int("badcalls", 1, "how many seeds of bad system calls to try")
+	badCallSeeds = flag.Int("badcalls", 2, "how many seeds of bad system calls to try")
 	badCallSeed  = flag.Int("badcalls-seed", 0, "the first of them")
 )
 
@@ -91,7 +91,7 @@ func hostProcess(t *testing.T) map[string]string {
 func TestGuestLivesThroughBadCalls(t *testing.T) {
 	for seed := *badCallSeed; seed < *badCallSeed+*badCallSeeds; seed++ {
 		if !t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) { badCalls(t, seed) }) {
-			t.Errorf("the same again: go test ./guest -run '^TestGuestLivesThroughBadCalls$' -badcalls-seed %d", seed)
+			t.Errorf("the same again: go test ./guest -run '^TestGuestLivesThroughBadCalls$' -badcalls 1 -badcalls-seed %d", seed)
 		}
 	}
 }
@@ -134,17 +134,19 @@ func badCalls(t *testing.T, seed int) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	want := ""
-	for _, dir := range []string{"/run/mine", "/run/sentinel", "/tmp"} {
-		for _, threads := range []int{1, 4} {
-			n := children / threads
-			status, err := m.Run(ctx, "/bin/sh", []string{"sh", "-c", `cd "$0" && exec "$@"`, dir, "/toy/badcalls",
-				strconv.Itoa(seed), strconv.Itoa(n), strconv.Itoa(threads), strconv.Itoa(calls)}, []string{"PATH=/bin"})
-			if status != 0 || err != nil {
-				t.Errorf("%d threads in %s: status %d, %v", threads, dir, status, err)
+	m.calm(t, func() {
+		for _, dir := range []string{"/run/mine", "/run/sentinel", "/tmp"} {
+			for _, threads := range []int{1, 4} {
+				n := children / threads
+				status, err := m.Run(ctx, "/bin/sh", []string{"sh", "-c", `cd "$0" && exec "$@"`, dir, "/toy/badcalls",
+					strconv.Itoa(seed), strconv.Itoa(n), strconv.Itoa(threads), strconv.Itoa(calls)}, []string{"PATH=/bin"})
+				if status != 0 || err != nil {
+					t.Errorf("%d threads in %s: status %d, %v", threads, dir, status, err)
+				}
+				want += fmt.Sprintf("%d children\n", n)
 			}
-			want += fmt.Sprintf("%d children\n", n)
 		}
-	}
+	})
 	if status, err := m.Run(ctx, "/bin/sh", []string{"sh", "-c", "echo alive"}, nil); status != 0 || err != nil {
 		t.Errorf("afterwards: status %d, %v", status, err)
 	}
