@@ -61,19 +61,12 @@ func iretFrame(f uint64) uint64 { return f - 64 }
 func (a *Arch) Sealed(l arch.StubLayout) (*arch.Stub, error) {
 	e := &sealedCode{Assembler: asm.New(uint64(l.Code)), l: l, frames: a.newSealedFrames(l), features: a.features, fsgsbase: a.fsgsbase}
 	e.emit()
-	text, err := e.Assemble()
+	text, labels, err := codePage(e.Assembler, "sealed stub code")
 	if err != nil {
-		return nil, fmt.Errorf("assemble sealed stub code: %w", err)
+		return nil, err
 	}
-	if len(text) > arch.PageSize {
-		return nil, fmt.Errorf("sealed stub code has %d bytes, more than its page", len(text))
-	}
-	s := &arch.Stub{Code: text, Base: programBase, Sealed: a.sealedPlaces(e.frames)}
+	s := &arch.Stub{Code: text, Base: programBase, Labels: labels, Sealed: a.sealedPlaces(e.frames)}
 	s.Sealed.Bases = a.fsgsbase
-	for _, name := range e.Labels() {
-		off, _ := e.Offset(name)
-		s.Labels = append(s.Labels, arch.Label{Name: name, Offset: uint64(off)})
-	}
 	handler, _ := e.Offset("handler")
 	restorer, _ := e.Offset("die")
 	s.Handler, s.Restorer = uint64(handler), uint64(restorer)

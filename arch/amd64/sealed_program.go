@@ -32,13 +32,8 @@ func sealedProgram(l arch.StubLayout, s *arch.Stub) ([]byte, error) {
 	a.Alu(asm.Sub, 8, asm.RSP, asm.Imm(pages+stubabi.SealedInitSize))
 	a.Alu(asm.And, 8, asm.RSP, asm.Imm(-16))
 
-	args := func(values ...asm.Operand) {
-		for i, v := range values {
-			a.Mov(8, []asm.Reg{asm.RDI, asm.RSI, asm.RDX, asm.R10, asm.R8, asm.R9}[i], v)
-		}
-	}
 	prctl := func(code int64, arg asm.Operand) {
-		args(asm.Imm(code), arg, asm.Imm(0), asm.Imm(0), asm.Imm(0))
+		args(a, asm.Imm(code), arg, asm.Imm(0), asm.Imm(0), asm.Imm(0))
 		call(a, unix.SYS_PRCTL)
 	}
 	a.Lea(asm.RBX, asm.At("name"))
@@ -47,14 +42,14 @@ func sealedProgram(l arch.StubLayout, s *arch.Stub) ([]byte, error) {
 	prctl(unix.PR_SET_NO_NEW_PRIVS, asm.Imm(1))
 	prctl(unix.PR_SET_DUMPABLE, asm.Imm(0))
 
-	args(asm.Imm(0), asm.RSP, asm.Imm(stubabi.SealedInitSize))
+	args(a, asm.Imm(0), asm.RSP, asm.Imm(stubabi.SealedInitSize))
 	call(a, unix.SYS_READ)
 	exitUnless(a, asm.Imm(stubabi.SealedInitSize), stubabi.ExitInitData)
 	a.Mov(8, asm.R12, asm.Ptr(asm.RSP, stubabi.OffSealedInitControl))
 	a.Mov(8, asm.R13, asm.Ptr(asm.RSP, stubabi.OffSealedInitData))
 
 	mapPages := func(at arch.Addr, pages, prot, fd int64, offset asm.Operand, code stubabi.Exit) {
-		args(asm.Imm(int64(at)), asm.Imm(pages*arch.PageSize), asm.Imm(prot),
+		args(a, asm.Imm(int64(at)), asm.Imm(pages*arch.PageSize), asm.Imm(prot),
 			asm.Imm(unix.MAP_SHARED|unix.MAP_FIXED), asm.Imm(fd), offset)
 		call(a, unix.SYS_MMAP)
 		a.Mov(8, asm.RBX, asm.Imm(int64(at)))
@@ -65,16 +60,16 @@ func sealedProgram(l arch.StubLayout, s *arch.Stub) ([]byte, error) {
 	mapPages(l.Control, 1, unix.PROT_READ, stubabi.SealedReadFD, asm.R12, stubabi.ExitMapControl)
 	mapPages(l.Data, int64(1+l.StackPages), unix.PROT_READ|unix.PROT_WRITE, stubabi.SealedWriteFD, asm.R13, stubabi.ExitMapData)
 
-	args(asm.Imm(stubabi.SealedStartMemFD), asm.Imm(stubabi.SealedMemFD))
+	args(a, asm.Imm(stubabi.SealedStartMemFD), asm.Imm(stubabi.SealedMemFD))
 	call(a, unix.SYS_DUP2)
 	exitUnless(a, asm.Imm(stubabi.SealedMemFD), stubabi.ExitMemory)
 	for _, fds := range [][2]int64{{stubabi.SealedMemFD + 1, stubabi.SealedReadFD - 1}, {stubabi.SealedWriteFD + 1, 0xffffffff}} {
-		args(asm.Imm(fds[0]), asm.Imm(fds[1]), asm.Imm(0))
+		args(a, asm.Imm(fds[0]), asm.Imm(fds[1]), asm.Imm(0))
 		call(a, unix.SYS_CLOSE_RANGE)
 		exitUnless(a, asm.Imm(0), stubabi.ExitCloseRange)
 	}
 	// The stubs' own come in the place of these, which they never have.
-	args(asm.Imm(int64(l.Control)), asm.Imm(int64(2+l.StackPages)*arch.PageSize), asm.Imm(unix.MADV_DONTFORK))
+	args(a, asm.Imm(int64(l.Control)), asm.Imm(int64(2+l.StackPages)*arch.PageSize), asm.Imm(unix.MADV_DONTFORK))
 	call(a, unix.SYS_MADVISE)
 	exitUnless(a, asm.Imm(0), stubabi.ExitAdvise)
 
@@ -87,7 +82,7 @@ func sealedProgram(l arch.StubLayout, s *arch.Stub) ([]byte, error) {
 	store(sealedStackT, asm.Imm(int64(l.Stack)))
 	store(sealedStackT+8, asm.Imm(0))
 	store(sealedStackT+16, asm.Imm(int64(l.StackPages)*arch.PageSize))
-	args(asm.Imm(data+sealedStackT), asm.Imm(0))
+	args(a, asm.Imm(data+sealedStackT), asm.Imm(0))
 	call(a, unix.SYS_SIGALTSTACK)
 	exitUnless(a, asm.Imm(0), stubabi.ExitAltStack)
 
@@ -98,13 +93,13 @@ func sealedProgram(l arch.StubLayout, s *arch.Stub) ([]byte, error) {
 	store(sealedAction+16, asm.Imm(int64(l.Code)+int64(s.Restorer)))
 	store(sealedAction+24, asm.Imm(0))
 	for _, h := range stubSignals(true) {
-		args(asm.Imm(int64(h.sig)), asm.Imm(data+sealedAction), asm.Imm(0), asm.Imm(8))
+		args(a, asm.Imm(int64(h.sig)), asm.Imm(data+sealedAction), asm.Imm(0), asm.Imm(8))
 		call(a, unix.SYS_RT_SIGACTION)
 		exitUnless(a, asm.Imm(0), h.code)
 	}
 
 	unmap := func(from, to asm.Operand) {
-		args(from, to)
+		args(a, from, to)
 		a.Alu(asm.Sub, 8, asm.RSI, asm.RDI)
 		call(a, unix.SYS_MUNMAP)
 		exitUnless(a, asm.Imm(0), stubabi.ExitUnmap)
@@ -123,7 +118,7 @@ func sealedProgram(l arch.StubLayout, s *arch.Stub) ([]byte, error) {
 	a.Mov(8, asm.Ptr(asm.RBP, sealedFprog), asm.RAX)
 	a.Lea(asm.RAX, asm.At("filter"))
 	a.Mov(8, asm.Ptr(asm.RBP, sealedFprog+8), asm.RAX)
-	args(asm.Imm(unix.SECCOMP_SET_MODE_FILTER), asm.Imm(unix.SECCOMP_FILTER_FLAG_TSYNC), asm.Imm(data+sealedFprog))
+	args(a, asm.Imm(unix.SECCOMP_SET_MODE_FILTER), asm.Imm(unix.SECCOMP_FILTER_FLAG_TSYNC), asm.Imm(data+sealedFprog))
 	call(a, unix.SYS_SECCOMP)
 	exitUnless(a, asm.Imm(0), stubabi.ExitSeccomp)
 

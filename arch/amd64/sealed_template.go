@@ -1,8 +1,6 @@
 package amd64
 
 import (
-	"fmt"
-
 	"goskas/arch"
 	"goskas/arch/amd64/asm"
 	"goskas/stubexe/stubabi"
@@ -26,14 +24,8 @@ import (
 // of a stub's code page far below.
 func sealedTemplate(l arch.StubLayout) (code []byte, labels []arch.Label, err error) {
 	a := asm.New(uint64(l.Template()))
-	args := func(values ...asm.Operand) {
-		for i, v := range values {
-			a.Mov(8, argRegs[i], v)
-		}
-	}
 	site := func(name string, nr int64) {
-		a.Mov(8, asm.RAX, asm.Imm(nr))
-		a.Syscall()
+		call(a, nr)
 		a.Label("past-" + name)
 	}
 	// unless ends the stub if rax is not the value wanted.
@@ -46,7 +38,7 @@ func sealedTemplate(l arch.StubLayout) (code []byte, labels []arch.Label, err er
 	a.Mov(8, asm.R12, asm.RDI) // control's offset
 	a.Mov(8, asm.R13, asm.RSI) // data's offset
 	a.Mov(8, asm.R14, asm.RDX) // the monitor's pid
-	args(asm.Imm(stubabi.TemplateCloneFlags), asm.Imm(0))
+	args(a, asm.Imm(stubabi.TemplateCloneFlags), asm.Imm(0))
 	site("clone", unix.SYS_CLONE)
 	a.Alu(asm.Cmp, 8, asm.RAX, asm.Imm(0))
 	a.Jcc(asm.E, "stub")
@@ -61,14 +53,14 @@ func sealedTemplate(l arch.StubLayout) (code []byte, labels []arch.Label, err er
 	// The parent-death signal is not inherited. The monitor may have gone just
 	// before it is set.
 	a.Label("stub")
-	args(asm.Imm(unix.PR_SET_PDEATHSIG), asm.Imm(int64(unix.SIGKILL)))
+	args(a, asm.Imm(unix.PR_SET_PDEATHSIG), asm.Imm(int64(unix.SIGKILL)))
 	site("pdeathsig", unix.SYS_PRCTL)
 	unless(asm.Imm(0), stubabi.ExitParent)
 	site("getppid", unix.SYS_GETPPID)
 	unless(asm.R14, stubabi.ExitParent)
 
 	mapPages := func(name string, at arch.Addr, pages, prot, fd int64, offset asm.Operand, code stubabi.Exit) {
-		args(asm.Imm(int64(at)), asm.Imm(pages*arch.PageSize), asm.Imm(prot), asm.Imm(unix.MAP_SHARED|unix.MAP_FIXED), asm.Imm(fd), offset)
+		args(a, asm.Imm(int64(at)), asm.Imm(pages*arch.PageSize), asm.Imm(prot), asm.Imm(unix.MAP_SHARED|unix.MAP_FIXED), asm.Imm(fd), offset)
 		site(name, unix.SYS_MMAP)
 		a.Mov(8, asm.RBX, asm.Imm(int64(at)))
 		unless(asm.RBX, code)
@@ -76,26 +68,16 @@ func sealedTemplate(l arch.StubLayout) (code []byte, labels []arch.Label, err er
 	mapPages("map-control", l.Control, 1, unix.PROT_READ, stubabi.SealedReadFD, asm.R12, stubabi.ExitMapControl)
 	mapPages("map-data", l.Data, int64(1+l.StackPages), unix.PROT_READ|unix.PROT_WRITE, stubabi.SealedWriteFD, asm.R13, stubabi.ExitMapData)
 
-	args(asm.Imm(stubabi.SealedMemFD+1), asm.Imm(0xffffffff), asm.Imm(0))
+	args(a, asm.Imm(stubabi.SealedMemFD+1), asm.Imm(0xffffffff), asm.Imm(0))
 	site("close", unix.SYS_CLOSE_RANGE)
 	unless(asm.Imm(0), stubabi.ExitCloseRange)
 
-	args(asm.Imm(int64(l.Template())), asm.Imm(arch.PageSize))
+	args(a, asm.Imm(int64(l.Template())), asm.Imm(arch.PageSize))
 	site("leave", unix.SYS_MUNMAP)
 	a.Mov(8, asm.RDI, asm.Imm(int64(stubabi.ExitUnmap)))
 	a.Label("give-up")
 	site("exit", unix.SYS_EXIT)
 	a.Ud2()
 
-	if code, err = a.Assemble(); err != nil {
-		return nil, nil, fmt.Errorf("assemble sealed template: %w", err)
-	}
-	for _, name := range a.Labels() {
-		off, _ := a.Offset(name)
-		labels = append(labels, arch.Label{Name: name, Offset: uint64(off)})
-	}
-	return code, labels, nil
+	return codePage(a, "the template's code")
 }
-
-// argRegs hold a system call's arguments.
-var argRegs = [...]asm.Reg{asm.RDI, asm.RSI, asm.RDX, asm.R10, asm.R8, asm.R9}

@@ -23,18 +23,11 @@ func (a *Arch) Stub(l arch.StubLayout, listener bool) (*arch.Stub, error) {
 	code := asm.New(uint64(l.Code))
 	emitHandler(code, l)
 	emitRestorer(code)
-	text, err := code.Assemble()
+	text, labels, err := codePage(code, "stub code")
 	if err != nil {
-		return nil, fmt.Errorf("assemble stub code: %w", err)
+		return nil, err
 	}
-	if len(text) > arch.PageSize {
-		return nil, fmt.Errorf("stub code has %d bytes, more than its page", len(text))
-	}
-	s := &arch.Stub{Code: text, Base: programBase}
-	for _, name := range code.Labels() {
-		off, _ := code.Offset(name)
-		s.Labels = append(s.Labels, arch.Label{Name: name, Offset: uint64(off)})
-	}
+	s := &arch.Stub{Code: text, Base: programBase, Labels: labels}
 	handler, _ := code.Offset("handler")
 	restorer, _ := code.Offset("restorer")
 	s.Handler, s.Restorer = uint64(handler), uint64(restorer)
@@ -47,6 +40,29 @@ func (a *Arch) Stub(l arch.StubLayout, listener bool) (*arch.Stub, error) {
 		return nil, fmt.Errorf("assemble stub program: %w", err)
 	}
 	return s, nil
+}
+
+// codePage assembles the code of one page.
+func codePage(a *asm.Assembler, what string) (code []byte, labels []arch.Label, err error) {
+	if code, err = a.Assemble(); err != nil {
+		return nil, nil, fmt.Errorf("assemble %s: %w", what, err)
+	}
+	if len(code) > arch.PageSize {
+		return nil, nil, fmt.Errorf("%s has %d bytes, more than its page", what, len(code))
+	}
+	for _, name := range a.Labels() {
+		off, _ := a.Offset(name)
+		labels = append(labels, arch.Label{Name: name, Offset: uint64(off)})
+	}
+	return code, labels, nil
+}
+
+// args sets the registers of a system call's arguments.
+func args(a *asm.Assembler, values ...asm.Operand) {
+	regs := [...]asm.Reg{asm.RDI, asm.RSI, asm.RDX, asm.R10, asm.R8, asm.R9}
+	for i, v := range values {
+		a.Mov(8, regs[i], v)
+	}
 }
 
 // call emits a system call; arguments are loaded by the caller.

@@ -37,18 +37,11 @@ func (a *Arch) Traced(l arch.StubLayout) (*arch.Stub, error) {
 	code.Jmp("stay")
 
 	emitRestorer(code) // of the sigaction; the handler does not get there
-	text, err := code.Assemble()
+	text, labels, err := codePage(code, "stub code")
 	if err != nil {
-		return nil, fmt.Errorf("assemble stub code: %w", err)
+		return nil, err
 	}
-	if len(text) > arch.PageSize {
-		return nil, fmt.Errorf("stub code has %d bytes, more than its page", len(text))
-	}
-	s := &arch.Stub{Code: text, Base: programBase}
-	for _, name := range code.Labels() {
-		off, _ := code.Offset(name)
-		s.Labels = append(s.Labels, arch.Label{Name: name, Offset: uint64(off)})
-	}
+	s := &arch.Stub{Code: text, Base: programBase, Labels: labels}
 	for _, e := range []struct {
 		label string
 		to    *uint64
