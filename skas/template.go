@@ -1,7 +1,6 @@
 package skas
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -81,10 +80,9 @@ func (t *template) copy(s *sealed, l *sealedLink, child *MM) error {
 	}
 	o := l.offsets()
 	s.arch.StartCall(&t.regs, s.lay.Template(), [6]uint64{o.ControlOffset, o.DataOffset, uint64(os.Getpid())})
-	x.load(&t.regs)
 	pid, err := x.ask(&t.regs)
-	if errno := unix.Errno(0); errors.As(err, &errno) {
-		return err // as it is: there is no copy
+	if err == nil && pid < 0 { // the template is as it was: there is no copy
+		return fmt.Errorf("clone: %w", unix.Errno(-pid))
 	}
 	if err == nil {
 		child.cpu = cpu
@@ -101,7 +99,8 @@ func (t *template) copy(s *sealed, l *sealedLink, child *MM) error {
 	return err
 }
 
-// ask has the template go on with r until it reports a copy's pid.
+// ask has the template go on with r until it reports what clone has returned: a
+// copy's pid, or an errno below 0.
 func (x *MM) ask(r *arch.Regs) (pid int, err error) {
 	x.load(r)
 	if err := x.link.wake(x, nil); err != nil {
@@ -119,10 +118,7 @@ func (x *MM) ask(r *arch.Regs) (pid int, err error) {
 	}
 	x.link.registers(&x.report, r)
 	_, args := x.mon.arch.Syscall(r)
-	if pid = int(int64(args[0])); pid < 0 {
-		return 0, fmt.Errorf("clone: %w", unix.Errno(-pid))
-	}
-	return pid, nil
+	return int(int64(args[0])), nil
 }
 
 // adopt takes a process that the template has just made out of its group, and
