@@ -25,33 +25,6 @@ var (
 	badCallSeed  = flag.Int("badcalls-seed", 0, "the first of them")
 )
 
-// hostTree lists all that there is of a tree of the host.
-func hostTree(t *testing.T, dir string) map[string]string {
-	t.Helper()
-	tree := make(map[string]string)
-	err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		var st unix.Stat_t
-		if err := unix.Lstat(path, &st); err != nil {
-			return err
-		}
-		content := []byte(nil)
-		if st.Mode&unix.S_IFMT == unix.S_IFREG {
-			if content, err = os.ReadFile(path); err != nil {
-				return err
-			}
-		}
-		tree[path] = fmt.Sprintf("%o %d.%d %d links, changed %v, %q", st.Mode, st.Uid, st.Gid, st.Nlink, st.Ctim, content)
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tree
-}
-
 // hostProcess is what a guest's calls might change of the process that serves it,
 // if they came through.
 func hostProcess(t *testing.T) map[string]string {
@@ -103,15 +76,7 @@ func badCalls(t *testing.T, seed int) {
 		children, calls = 5, 1500
 	}
 	outer := t.TempDir()
-	for _, path := range []string{"sentinel/a", "sentinel/d/b", "sentinel/f", "sentinel/g", "beside/f", "mine/x"} {
-		path = filepath.Join(outer, path)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(path), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	testkit.Plant(t, outer, map[string]string{"sentinel/a": "a", "sentinel/d/b": "b", "sentinel/f": "f", "sentinel/g": "g", "beside/f": "beside", "mine/x": "x"})
 	sentinel, beside, mine := filepath.Join(outer, "sentinel"), filepath.Join(outer, "beside"), filepath.Join(outer, "mine")
 	t.Cleanup(func() { // guests take permissions from their owner, who is to remove it all
 		err := filepath.WalkDir(mine, func(path string, d fs.DirEntry, err error) error {
@@ -125,7 +90,7 @@ func badCalls(t *testing.T, seed int) {
 		}
 	})
 	state := func() []map[string]string {
-		return []map[string]string{hostTree(t, sentinel), hostTree(t, beside), hostProcess(t)}
+		return []map[string]string{testkit.Tree(t, sentinel), testkit.Tree(t, beside), hostProcess(t)}
 	}
 	m := start(t, guest.Config{CPUs: 2, Memory: 128 << 20, Dir: "/run/mine", Files: map[string][]byte{"badcalls": compile(t, "badcalls")},
 		Binds: []guest.Bind{{Host: sentinel, Guest: "/run/sentinel"}, {Host: mine, Guest: "/run/mine", Write: true}}})

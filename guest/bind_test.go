@@ -1,8 +1,6 @@
 package guest
 
 import (
-	"fmt"
-	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -14,56 +12,15 @@ import (
 	"golang.org/x/sys/unix"
 
 	"goskas/arch"
+	"goskas/internal/testkit"
 )
-
-// snapshot lists a tree of the host with all that a guest could change.
-func snapshot(t *testing.T, dir string) map[string]string {
-	t.Helper()
-	tree := make(map[string]string)
-	err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		var st unix.Stat_t
-		if err := unix.Lstat(path, &st); err != nil {
-			return err
-		}
-		content := ""
-		switch st.Mode & unix.S_IFMT {
-		case unix.S_IFREG:
-			b, err := os.ReadFile(path)
-			if err != nil {
-				return err
-			}
-			content = string(b)
-		case unix.S_IFLNK:
-			if content, err = os.Readlink(path); err != nil {
-				return err
-			}
-		}
-		tree[path] = fmt.Sprintf("%o %d.%d %d links, changed %v, %q", st.Mode, st.Uid, st.Gid, st.Nlink, st.Ctim, content)
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tree
-}
 
 // bindTree is a directory of the host to bind, beside a secret.
 func bindTree(t *testing.T) (outer, shown string) {
 	t.Helper()
 	outer = t.TempDir()
 	shown = filepath.Join(outer, "shown")
-	for path, text := range map[string]string{"secret/file": "secret", "shown/file": "shown", "shown/dir/file": "deeper"} {
-		path = filepath.Join(outer, path)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	testkit.Plant(t, outer, map[string]string{"secret/file": "secret", "shown/file": "shown", "shown/dir/file": "deeper"})
 	for name, target := range map[string]string{"out": "../secret", "far": filepath.Join(outer, "secret"), "link": "file"} {
 		if err := os.Symlink(target, filepath.Join(shown, name)); err != nil {
 			t.Fatal(err)
@@ -145,7 +102,7 @@ func (t *Task) everyCall(tb testing.TB, mem uint64, path, other string) map[stri
 // A directory that is bound read-only cannot be changed in any way.
 func TestReadOnlyBindCannotBeChanged(t *testing.T) {
 	outer, shown := bindTree(t)
-	before := snapshot(t, outer)
+	before := testkit.Tree(t, outer)
 	task := bound(t, shown, false)
 	mem := task.anon(t, 3)
 	for _, path := range []string{"/bind/file", "/bind/dir", "/bind/new", "/bind/dir/file", "/bind/link", "/bind/out", "/bind/dir/new", "/bind/out/file", "/bind/far/file"} {
@@ -180,7 +137,7 @@ func TestReadOnlyBindCannotBeChanged(t *testing.T) {
 	}
 	at := task.mapFile(t, fd, 1, readWrite, unix.MAP_PRIVATE)
 	task.poke(t, at, []byte("changed"))
-	if diff := cmp.Diff(before, snapshot(t, outer)); diff != "" {
+	if diff := cmp.Diff(before, testkit.Tree(t, outer)); diff != "" {
 		t.Errorf("the host's files have changed:\n%s", diff)
 	}
 }
@@ -190,7 +147,7 @@ func TestReadOnlyBindCannotBeChanged(t *testing.T) {
 // changed.
 func TestBindHoldsAgainstLinks(t *testing.T) {
 	outer, shown := bindTree(t)
-	before := snapshot(t, filepath.Join(outer, "secret"))
+	before := testkit.Tree(t, filepath.Join(outer, "secret"))
 	task := bound(t, shown, true)
 	mem := task.anon(t, 3)
 	for _, path := range []string{"/bind/out/file", "/bind/far/file", "/bind/out", "/bind/../../secret/file", "/bind/dir/../../secret/file"} {
@@ -240,7 +197,7 @@ func TestBindHoldsAgainstLinks(t *testing.T) {
 	if n := <-swaps; n == 0 {
 		t.Error("nothing was ever swapped")
 	}
-	if diff := cmp.Diff(before, snapshot(t, filepath.Join(outer, "secret"))); diff != "" {
+	if diff := cmp.Diff(before, testkit.Tree(t, filepath.Join(outer, "secret"))); diff != "" {
 		t.Errorf("what is outside has changed:\n%s", diff)
 	}
 }
