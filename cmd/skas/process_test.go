@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -71,60 +72,67 @@ func (p *process) end() int {
 	return p.ProcessState.ExitCode()
 }
 
-// lines collects output and lets a test wait for part of it.
+// lines collects output and lets a test wait for part of it. A write never waits
+// for the test: who writes much at the end would not get to it.
 type lines struct {
-	data chan []byte
+	mu   sync.Mutex
 	all  bytes.Buffer
+	more chan struct{} // there is something since this was received last
 }
 
-func newLines() *lines { return &lines{data: make(chan []byte, 1000)} }
+func newLines() *lines { return &lines{more: make(chan struct{}, 1)} }
 
 func (l *lines) Write(b []byte) (int, error) {
-	l.data <- bytes.Clone(b)
-	return len(b), nil
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	select {
+	case l.more <- struct{}{}:
+	default:
+	}
+	return l.all.Write(b)
 }
 
-// await reads until want is there.
+// await waits until want is there.
 func (l *lines) await(t *testing.T, want string) {
 	t.Helper()
-	timeout := time.After(patience)
-	for !strings.Contains(l.text(), want) {
-		select {
-		case b := <-l.data:
-			l.all.Write(b)
-		case <-timeout:
-			t.Fatalf("no %q in the output:\n%s", want, l.all.String())
-		}
-	}
+	l.awaitFrom(t, 0, want)
 }
 
-// awaitFrom reads until want is there, from a position on, and returns the position
+// awaitFrom waits until want is there, from a position on, and returns the position
 // behind it.
 func (l *lines) awaitFrom(t *testing.T, from int, want string) int {
 	t.Helper()
 	timeout := time.After(patience)
 	for {
-		if i := strings.Index(l.text()[from:], want); i >= 0 {
+		text := l.text()
+		if i := strings.Index(text[from:], want); i >= 0 {
 			return from + i + len(want)
 		}
 		select {
-		case b := <-l.data:
-			l.all.Write(b)
+		case <-l.more:
 		case <-timeout:
-			t.Fatalf("no %q behind the first %d bytes of the output:\n%s", want, from, l.all.String())
+			t.Fatalf("no %q behind the first %d bytes of the output:\n%s", want, from, text)
 		}
 	}
 }
 
 // text is what has been written so far.
 func (l *lines) text() string {
-	for {
-		select {
-		case b := <-l.data:
-			l.all.Write(b)
-		default:
-			return l.all.String()
-		}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.all.String()
+}
+
+// More output than anybody waits for once kept a test from ending.
+func TestLinesNeverKeepTheWriter(t *testing.T) {
+	l := newLines()
+	for range 5000 {
+		l.Write([]byte("x"))
+	}
+	go l.Write([]byte("end"))
+	l.await(t, "end")
+	if at := l.awaitFrom(t, 10, "xend"); at != 5003 {
+		t.Errorf("ends at %d", at)
 	}
 }
 
