@@ -115,7 +115,15 @@ func parseVersion(release string) (Version, error) {
 func onThread(test func() error) error {
 	result := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends here
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			// The first thread never ends: Go keeps it, with all that was done to
+			// it. While it is held here another one does the test.
+			result <- onThread(test)
+			runtime.UnlockOSThread()
+			return
+		}
+		// Never unlocked: the thread ends with this.
 		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 			result <- fmt.Errorf("no_new_privs: %w", err)
 			return

@@ -71,3 +71,19 @@ func TestAnswers(t *testing.T) {
 		t.Errorf("unknown: %v", unknown)
 	}
 }
+
+// The first thread outlives what is done to it, and once had no_new_privs from then
+// on. Goroutines get to it by chance.
+func TestOnThreadSparesTheFirst(t *testing.T) {
+	for range 2000 {
+		err := onThread(func() error {
+			if tid := unix.Gettid(); tid == unix.Getpid() {
+				return fmt.Errorf("on the first thread, %d", tid)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
