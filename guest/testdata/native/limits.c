@@ -233,13 +233,15 @@ static void robust(void)
 			execl(self, "zero", NULL);
 		}
 		must(read(ready[0], &c, 1));
+		int e[3];
 		for (int i = 0; i < 3; i++) {
-			int e = pthread_mutex_lock(&m[i]);
-			printf("%d: %s\n", how, e ? strerrorname_np(e) : "locked");
-			if (e == EOWNERDEAD) pthread_mutex_consistent(&m[i]);
+			e[i] = pthread_mutex_lock(&m[i]);
+			if (e[i] == EOWNERDEAD) pthread_mutex_consistent(&m[i]);
 			pthread_mutex_unlock(&m[i]);
 		}
 		waitpid(pid, NULL, 0);
+		for (int i = 0; i < 3; i++) /* what has been executed says something, too: that comes first */
+			printf("%d: %s\n", how, e[i] ? strerrorname_np(e[i]) : "locked");
 		close(ready[0]); close(ready[1]);
 	}
 }
