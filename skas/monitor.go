@@ -128,7 +128,7 @@ func (m *Monitor) live() []*MM {
 }
 
 // Quiesce waits until every stub that was killed has been reaped and its
-// memory returned.
+// memory and descriptors returned.
 func (m *Monitor) Quiesce() { m.reaper.drain() }
 
 // Close kills all stubs that are left and waits for them. No vCPU may be

@@ -69,7 +69,7 @@ type reaper struct {
 	done chan struct{}
 
 	mu     sync.Mutex
-	empty  sync.Cond     // signalled when a stub has been reaped
+	empty  sync.Cond     // signalled when a stub has been reaped and its pidfd closed
 	live   map[int32]*MM // by pidfd
 	doomed int           // of these, killed and not yet reaped
 }
@@ -142,14 +142,14 @@ func (p *reaper) loop(quit *os.File) {
 			x.died()
 			p.mu.Lock()
 			delete(p.live, e.Fd)
+			// Nobody uses the pidfd of a stub that has died; its number is free
+			// from here, and so it must be before drain can return.
+			unix.Close(int(e.Fd))
 			if x.doomed {
 				p.doomed--
 			}
 			p.empty.Broadcast()
 			p.mu.Unlock()
-			// Nobody uses the pidfd of a stub that has died; its number is
-			// free from here.
-			unix.Close(int(e.Fd))
 		}
 	}
 }

@@ -52,6 +52,20 @@ func TestKernelDestroyAfterDeathConcernsNoOtherStub(t *testing.T) {
 	}
 }
 
+// Quiesce once returned when a stub had been reaped, but its pidfd was still open.
+func TestKernelQuiesceReturnsDescriptors(t *testing.T) {
+	r := newRig(t, 0)
+	for i := range 300 {
+		x := r.newMM()
+		x.Destroy()
+		r.mon.Quiesce()
+		var st unix.Stat_t
+		if err := unix.Fstat(x.proc.PIDFD, &st); err != unix.EBADF {
+			t.Fatalf("round %d: pidfd %d is still open: %v", i, x.proc.PIDFD, err)
+		}
+	}
+}
+
 // Run once pinned a stub by its pid, also when it had been reaped and the pid
 // could be another process's.
 func TestKernelPinConcernsNoOtherProcess(t *testing.T) {
