@@ -4,6 +4,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"time"
 )
 
 // spareProcs is how many Ps (what GOMAXPROCS counts) there are besides those of
@@ -37,5 +38,23 @@ func raiseProcs(vcpus int) {
 	if want := max(runtime.NumCPU(), vcpus+spareProcs); procs < want {
 		runtime.GOMAXPROCS(max(want, runtime.GOMAXPROCS(0)))
 		procs = want
+	}
+}
+
+// lease is how long a vCPU has had its P, by the scheduler of Go.
+type lease struct{ since time.Duration }
+
+// leaseLimit is half of what the scheduler allows.
+const leaseLimit = 5 * time.Millisecond
+
+// renew gives the P back and takes it again, if that was long ago. The scheduler
+// has no turn with a goroutine that makes one system call after the other: after
+// 10 ms it takes the P from it in the middle of one, and then looks every 20 µs for
+// a while whether there is another one to take, as above. With everything on one
+// CPU that took a tenth of it.
+func (l *lease) renew(now time.Duration) {
+	if now-l.since > leaseLimit {
+		runtime.Gosched()
+		l.since = now
 	}
 }

@@ -19,6 +19,7 @@ type VCPU struct {
 	id    int
 	cpu   int // host CPU
 	tick  *timer.Tick
+	lease lease
 	watch watch
 	tid   int
 	// ticker forwards ticks by itself, in mode ptrace; detach ends it.
@@ -125,6 +126,7 @@ func (v *VCPU) Run(x *MM, r *arch.Regs) (Event, error) {
 	if v.held != x {
 		v.Leave()
 	}
+	v.lease.renew(hostNow())
 	x.turnstile.Lock()
 	defer x.turnstile.Unlock()
 	if x.destroyed {
