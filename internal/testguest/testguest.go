@@ -32,7 +32,12 @@ func OnHost(t testing.TB, files map[string][]byte, argv, env []string) Result {
 	t.Helper()
 	dir := t.TempDir()
 	for name, image := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), image, 0o700); err != nil {
+		// A process forked meanwhile, by a test beside this one, would have the
+		// file open for writing until it executes something: ETXTBSY for us.
+		syscall.ForkLock.RLock()
+		err := os.WriteFile(filepath.Join(dir, name), image, 0o700)
+		syscall.ForkLock.RUnlock()
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
