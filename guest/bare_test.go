@@ -67,7 +67,7 @@ func newBareTask(t testing.TB, k *Kernel) *Task {
 	task.pgid, task.sid = task.pid, task.pid
 	task.sig = new(SigHand)
 	task.rlimits = newLimits()
-	task.fs = &FS{cwd: k.ns.Root(), umask: 0o022}
+	task.fs = &FS{ns: k.ns, cwd: k.ns.Root(), umask: 0o022}
 	task.files = k.newFiles()
 	task.space = k.spaceOver(bareMM{mm.New(k.mem, bareEnd)})
 	task.state = taskRunning

@@ -56,7 +56,7 @@ func (k *Kernel) openProgram(t *Task, path string) (*program, error) {
 	fail := func(e unix.Errno, reason string) (*program, error) {
 		return nil, &StartError{Path: path, Errno: e, Reason: reason}
 	}
-	d, err := k.ns.Walk(t.fs.cwd, path, true)
+	d, err := t.fs.ns.Walk(t.fs.cwd, path, true)
 	if err != nil {
 		return fail(accessErrno(err), "")
 	}
@@ -238,7 +238,7 @@ func (k *Kernel) lookPath(t *Task, name string, env []string) string {
 		}
 		for _, dir := range strings.Split(dirs, ":") {
 			path := dir + "/" + name
-			d, err := k.ns.Walk(t.fs.cwd, path, true)
+			d, err := t.fs.ns.Walk(t.fs.cwd, path, true)
 			if err != nil {
 				continue
 			}

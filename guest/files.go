@@ -83,7 +83,7 @@ func (k *Kernel) initFiles(t *Task) error {
 	if err != nil {
 		return &DirError{dir, err}
 	}
-	t.fs = &FS{cwd: cwd, umask: 0o022}
+	t.fs = &FS{ns: k.ns, cwd: cwd, umask: 0o022}
 	t.files = k.newFiles()
 	std, err := k.stdFiles()
 	if err != nil {

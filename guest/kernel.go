@@ -82,17 +82,19 @@ type Kernel struct {
 
 	mu sync.Mutex // guards everything below, and guest/vfs
 
-	clock   timer.Clock
-	ns      *vfs.Namespace
-	hosts   []*vfs.Host    // directories of the host that are mounted
-	files   *vfs.HostCache // pages of their files
-	tmps    []*vfs.Tmp     // trees in memory
-	shm     *vfs.Tmp       // holds what has no name: shared memory
-	tty     tty
-	pipes   vfs.Pipes
-	sockets vfs.Sockets
-	current *Task  // whose system call is being attempted
-	scratch []byte // bounce buffer of the call that holds mu
+	clock timer.Clock
+	ns    *vfs.Namespace
+	hosts []*vfs.Host    // directories of the host that are mounted
+	files *vfs.HostCache // pages of their files
+	tmps  []*vfs.Tmp     // trees in memory
+	shm   *vfs.Tmp       // holds what has no name: shared memory
+	tty   tty
+	// deviceNumbers finds the character devices of /dev but terminals.
+	deviceNumbers map[uint64]*vfs.Device
+	pipes         vfs.Pipes
+	sockets       vfs.Sockets
+	current       *Task  // whose system call is being attempted
+	scratch       []byte // bounce buffer of the call that holds mu
 	// pollQueues and spareWaiters keep memory for waits on many files.
 	pollQueues   []*wait.Queue
 	spareWaiters []*wait.Waiter

@@ -1,6 +1,7 @@
 package guest_test
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 
 	"goskas/guest"
 	"goskas/internal/testguest"
+	"goskas/internal/testkit"
 )
 
 // Programs of testdata/native print what calls did; they have to say the same
@@ -62,4 +64,12 @@ func TestGuestAsOnHost(t *testing.T) {
 			asOnHost(t, guest.Config{CPUs: 2}, name)
 		})
 	}
+}
+
+// Only root may make devices and change its root directory, on the host.
+func TestGuestRootsAndDevicesAsOnHost(t *testing.T) {
+	if os.Geteuid() != 0 {
+		testkit.Skip(t, errors.New("chroot and mknod take root"))
+	}
+	asOnHost(t, guest.Config{}, "roots")
 }

@@ -71,7 +71,12 @@ func (t *Task) procFiles(base uint64) map[string]vfs.Node {
 			}
 			return t.k.ns.Path(t.fs.cwd), nil
 		}),
-		"root":          link(base+4, func() (string, error) { return "/", nil }),
+		"root": link(base+4, func() (string, error) {
+			if t.fs == nil {
+				return "", unix.ENOENT
+			}
+			return t.k.ns.Path(t.fs.ns.Root()), nil
+		}),
 		"cmdline":       text(base+5, memory(func() arch.Addr { return t.space.argStart }, func() arch.Addr { return t.space.argEnd })),
 		"environ":       text(base+6, memory(func() arch.Addr { return t.space.argEnd }, func() arch.Addr { return t.space.envEnd })),
 		"comm":          text(base+7, func() string { return t.comm + "\n" }),

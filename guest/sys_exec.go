@@ -45,7 +45,7 @@ func sysExecveat(t *Task, a args) (int64, unix.Errno) {
 		if e != 0 {
 			return 0, e
 		}
-		dir := t.k.ns.Path(d)
+		dir := t.fs.ns.Path(d)
 		if path == "" {
 			path = dir
 		} else {

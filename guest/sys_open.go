@@ -74,7 +74,7 @@ func (t *Task) open(dir *vfs.Dentry, path string, flags int, mode uint32) (*vfs.
 	if flags&unix.O_CREAT != 0 {
 		d, err = t.create(dir, path, flags, mode)
 	} else {
-		d, err = t.k.ns.Walk(dir, path, flags&unix.O_NOFOLLOW == 0)
+		d, err = t.fs.ns.Walk(dir, path, flags&unix.O_NOFOLLOW == 0)
 	}
 	if err != nil {
 		return nil, err
@@ -95,7 +95,7 @@ func (t *Task) open(dir *vfs.Dentry, path string, flags int, mode uint32) (*vfs.
 // create is the walk of open with O_CREAT. A symbolic link to nothing is
 // followed to the place where it points, and the file made there.
 func (t *Task) create(dir *vfs.Dentry, path string, flags int, mode uint32) (*vfs.Dentry, error) {
-	ns := t.k.ns
+	ns := t.fs.ns
 	for range maxLinks + 1 {
 		parent, last, slash, err := ns.WalkParent(dir, path)
 		if err != nil {
@@ -141,7 +141,7 @@ func (t *Task) openUnnamed(dir *vfs.Dentry, path string, flags int, mode uint32)
 	if flags&unix.O_ACCMODE == unix.O_RDONLY {
 		return nil, unix.EINVAL
 	}
-	d, err := t.k.ns.Walk(dir, path, true)
+	d, err := t.fs.ns.Walk(dir, path, true)
 	if err != nil {
 		return nil, errnoOf(err)
 	}

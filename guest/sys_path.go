@@ -56,7 +56,7 @@ func (t *Task) walk(fd int, path string, follow bool) (*vfs.Dentry, unix.Errno) 
 	if e != 0 {
 		return nil, e
 	}
-	d, err := t.k.ns.Walk(dir, path, follow)
+	d, err := t.fs.ns.Walk(dir, path, follow)
 	return d, errnoOf(err)
 }
 
@@ -96,7 +96,7 @@ func (t *Task) place(fd int, a arch.Addr) (place, unix.Errno) {
 	if e != 0 {
 		return place{}, e
 	}
-	d, last, slash, err := t.k.ns.WalkParent(dir, path)
+	d, last, slash, err := t.fs.ns.WalkParent(dir, path)
 	return place{d, last, slash}, errnoOf(err)
 }
 
@@ -122,7 +122,7 @@ func (t *Task) newPlace(fd int, a arch.Addr) (place, unix.Errno) {
 // absent says that nothing has the name of a place: EEXIST, or why that cannot be
 // told.
 func (t *Task) absent(p place) unix.Errno {
-	switch _, err := t.k.ns.Child(p.dir, p.name); err {
+	switch _, err := t.fs.ns.Child(p.dir, p.name); err {
 	case nil:
 		return unix.EEXIST
 	case unix.ENOENT:
@@ -139,7 +139,10 @@ func sysGetcwd(t *Task, a args) (int64, unix.Errno) {
 	if st, err := t.fs.cwd.Node.Stat(); err != nil || st.Nlink == 0 {
 		return 0, unix.ENOENT
 	}
-	path := t.k.ns.Path(t.fs.cwd)
+	path := t.fs.ns.Path(t.fs.cwd)
+	if !t.fs.ns.Reachable(t.fs.cwd) {
+		path = "(unreachable)" + path
+	}
 	if uint64(len(path)+1) > a[1] {
 		return 0, unix.ERANGE
 	}
@@ -174,6 +177,20 @@ func (t *Task) chdir(d *vfs.Dentry) (int64, unix.Errno) {
 	return 0, 0
 }
 
+// sysChroot changes the root directory. As on Linux the working directory stays,
+// and may be outside.
+func sysChroot(t *Task, a args) (int64, unix.Errno) {
+	d, e := t.lookup(cwdFD, a.addr(0), true)
+	switch {
+	case e != 0:
+		return 0, e
+	case !isDir(d.Node):
+		return 0, unix.ENOTDIR
+	}
+	t.fs.ns = t.fs.ns.Chroot(d)
+	return 0, 0
+}
+
 func sysMkdir(t *Task, a args) (int64, unix.Errno) { return t.mkdirAt(cwdFD, a.addr(0), a.u32(1)) }
 func sysMkdirat(t *Task, a args) (int64, unix.Errno) {
 	return t.mkdirAt(a.int(0), a.addr(1), a.u32(2))
@@ -193,15 +210,20 @@ func (t *Task) mkdirAt(fd int, path arch.Addr, mode uint32) (int64, unix.Errno) 
 	return 0, errnoOf(p.dir.Node.Mkdir(p.name, mode&^t.fs.umask&0o1777))
 }
 
-func sysMknod(t *Task, a args) (int64, unix.Errno) { return t.mknodAt(cwdFD, a.addr(0), a.u32(1)) }
+func sysMknod(t *Task, a args) (int64, unix.Errno) {
+	return t.mknodAt(cwdFD, a.addr(0), a.u32(1), a.u32(2))
+}
 func sysMknodat(t *Task, a args) (int64, unix.Errno) {
-	return t.mknodAt(a.int(0), a.addr(1), a.u32(2))
+	return t.mknodAt(a.int(0), a.addr(1), a.u32(2), a.u32(3))
 }
 
-func (t *Task) mknodAt(fd int, path arch.Addr, mode uint32) (int64, unix.Errno) {
+func (t *Task) mknodAt(fd int, path arch.Addr, mode, dev uint32) (int64, unix.Errno) {
+	device := false
 	switch mode & unix.S_IFMT {
 	case 0, unix.S_IFREG, unix.S_IFIFO, unix.S_IFSOCK:
 	case unix.S_IFCHR, unix.S_IFBLK:
+		device = true
+	case unix.S_IFDIR:
 		return 0, unix.EPERM
 	default:
 		return 0, unix.EINVAL
@@ -210,7 +232,11 @@ func (t *Task) mknodAt(fd int, path arch.Addr, mode uint32) (int64, unix.Errno) 
 	if e != 0 {
 		return 0, e
 	}
-	_, err := p.dir.Node.Create(p.name, mode&unix.S_IFMT|mode&^t.fs.umask&0o7777)
+	mode = mode&unix.S_IFMT | mode&^t.fs.umask&0o7777
+	if device {
+		return 0, errnoOf(vfs.MakeDevice(p.dir.Node, p.name, mode, uint64(dev)))
+	}
+	_, err := p.dir.Node.Create(p.name, mode)
 	return 0, errnoOf(err)
 }
 
@@ -240,11 +266,11 @@ func (t *Task) unlinkAt(fd int, path arch.Addr, dir bool) (int64, unix.Errno) {
 		}
 		return 0, unix.EBUSY
 	}
-	d, err := t.k.ns.Child(p.dir, p.name)
+	d, err := t.fs.ns.Child(p.dir, p.name)
 	switch {
 	case err != nil:
 		return 0, errnoOf(err)
-	case t.k.ns.IsMount(d):
+	case t.fs.ns.IsMount(d):
 		return 0, unix.EBUSY
 	case dir:
 		return 0, errnoOf(p.dir.Node.Rmdir(p.name))
@@ -291,11 +317,11 @@ func (t *Task) renameAt(oldFD int, oldPath arch.Addr, newFD int, newPath arch.Ad
 	case to.special():
 		return 0, unix.EEXIST
 	}
-	d, err := t.k.ns.Child(from.dir, from.name)
+	d, err := t.fs.ns.Child(from.dir, from.name)
 	if err != nil {
 		return 0, errnoOf(err)
 	}
-	over, err := t.k.ns.Child(to.dir, to.name)
+	over, err := t.fs.ns.Child(to.dir, to.name)
 	switch {
 	case err != nil && err != unix.ENOENT:
 		return 0, errnoOf(err)
@@ -307,7 +333,7 @@ func (t *Task) renameAt(oldFD int, oldPath arch.Addr, newFD int, newPath arch.Ad
 		return 0, unix.ENOTDIR
 	case (from.slash || to.slash && !exchange) && !isDir(d.Node):
 		return 0, unix.ENOTDIR
-	case t.k.ns.IsMount(d) || err == nil && t.k.ns.IsMount(over):
+	case t.fs.ns.IsMount(d) || err == nil && t.fs.ns.IsMount(over):
 		return 0, unix.EBUSY
 	}
 	return 0, errnoOf(from.dir.Node.Rename(from.name, to.dir.Node, to.name, uint(flags)))

@@ -161,7 +161,7 @@ func sysBind(t *Task, a args) (int64, unix.Errno) {
 		return 0, errnoOf(s.Bind(name, nil))
 	}
 	path := strings.TrimSuffix(name, "\x00")
-	dir, last, slash, err := t.k.ns.WalkParent(t.fs.cwd, path)
+	dir, last, slash, err := t.fs.ns.WalkParent(t.fs.cwd, path)
 	switch {
 	case err != nil:
 		return 0, errnoOf(err)
@@ -170,7 +170,7 @@ func sysBind(t *Task, a args) (int64, unix.Errno) {
 	case slash:
 		return 0, unix.ENOENT
 	}
-	if _, err := t.k.ns.Child(dir, last); err == nil {
+	if _, err := t.fs.ns.Child(dir, last); err == nil {
 		return 0, unix.EADDRINUSE
 	}
 	if s.Name() != "" {
@@ -193,7 +193,7 @@ func (t *Task) findSocket(name string) (*vfs.Socket, unix.Errno) {
 	if name[0] == 0 {
 		s = t.k.sockets.Find(name, nil)
 	} else {
-		d, err := t.k.ns.Walk(t.fs.cwd, strings.TrimSuffix(name, "\x00"), true)
+		d, err := t.fs.ns.Walk(t.fs.cwd, strings.TrimSuffix(name, "\x00"), true)
 		if err != nil {
 			return nil, errnoOf(err)
 		}

@@ -29,6 +29,7 @@ func (s taskState) procLetter() byte { return "RRSTZX"[s] }
 
 // FS is where a task stands in the tree of files.
 type FS struct {
+	ns    *vfs.Namespace // from its root directory
 	cwd   *vfs.Dentry
 	umask uint32
 }

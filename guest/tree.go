@@ -124,7 +124,7 @@ func (k *Kernel) bind(b Bind) error {
 
 // newTmp makes a tree in memory.
 func (k *Kernel) newTmp(limit int64) *vfs.Tmp {
-	t := vfs.NewTmp(uint64(len(k.tmps))+1, limit, k.fileMemory())
+	t := vfs.NewTmp(uint64(len(k.tmps))+1, limit, k.fileMemory(), k.device)
 	k.tmps = append(k.tmps, t)
 	return t
 }
@@ -202,9 +202,18 @@ func (k *Kernel) devices() vfs.Node {
 	k.tty.device = &vfs.Device{Ino: 206, Rdev: unix.Mkdev(5, 1), OpenFn: k.openConsole}
 	nodes["console"] = k.tty.device
 	nodes["ptmx"] = &vfs.Device{Ino: 207, Rdev: unix.Mkdev(5, 2), OpenFn: k.ptmx}
+	k.deviceNumbers = make(map[uint64]*vfs.Device)
+	for _, n := range nodes {
+		if d, ok := n.(*vfs.Device); ok {
+			k.deviceNumbers[d.Rdev] = d
+		}
+	}
 	nodes["pts"] = k.ptsDir()
 	return vfs.Entries(200, nodes)
 }
+
+// device finds a character device by number.
+func (k *Kernel) device(rdev uint64) *vfs.Device { return k.deviceNumbers[rdev] }
 
 // ttyFile is /dev/tty: reading is standard input, writing standard output.
 type ttyFile struct {

@@ -14,10 +14,14 @@ type Device struct {
 	Ino    uint64
 	Rdev   uint64
 	OpenFn func(d *Device, flags int) (File, error)
+	made   *tmpNode // if this is a file that mknod has made
 }
 
 // Stat implements Node.
 func (d *Device) Stat() (Stat, error) {
+	if d.made != nil {
+		return d.made.Stat()
+	}
 	st := dynamicStat(d.Ino, unix.S_IFCHR|0o666)
 	st.Rdev = d.Rdev
 	return st, nil
@@ -62,8 +66,40 @@ type memDevice struct {
 
 func (f memDevice) Stat() (Stat, error)                    { return f.device.Stat() }
 func (f memDevice) Seekable() bool                         { return true }
+func (f memDevice) SeekNowhere()                           {} // null_lseek
 func (f memDevice) ReadAt(p []byte, _ int64) (int, error)  { return f.read(p) }
 func (f memDevice) WriteAt(p []byte, _ int64) (int, error) { return f.write(p) }
 func sortDirents(list []Dirent) {
 	slices.SortFunc(list, func(a, b Dirent) int { return strings.Compare(a.Name, b.Name) })
+}
+
+// MakeDevice makes a file for a device in a directory. Only trees in memory have
+// them: a device of the host's is not the guest's business.
+func MakeDevice(dir Node, name string, mode uint32, rdev uint64) error {
+	n, ok := dir.(*tmpNode)
+	switch {
+	case ReadOnly(dir):
+		return unix.EROFS
+	case !ok:
+		return unix.EPERM
+	}
+	kid, err := n.Create(name, mode)
+	if err == nil {
+		kid.(*tmpNode).rdev = rdev
+	}
+	return err
+}
+
+// openDevice opens the device that a file is for, by its number.
+func (n *tmpNode) openDevice(flags int) (File, error) {
+	if n.mode&unix.S_IFMT != unix.S_IFCHR {
+		return nil, unix.ENXIO
+	}
+	d := n.fs.devices(n.rdev)
+	if d == nil {
+		return nil, unix.ENXIO
+	}
+	made := *d
+	made.made = n
+	return made.Open(flags)
 }

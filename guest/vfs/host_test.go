@@ -181,7 +181,7 @@ func TestHostIsReadOnly(t *testing.T) {
 // A mount hides what is below it, and ".." leads out of it again.
 func TestMounts(t *testing.T) {
 	ns := hostTree(t)
-	tmp := NewTmp(1, 1<<20, newMemory(t))
+	tmp := NewTmp(1, 1<<20, newMemory(t), nil)
 	ns.Mount("/dir", tmp.Root())
 	if _, err := tmp.Root().Create("mine", 0o644); err != nil {
 		t.Fatal(err)

@@ -11,12 +11,14 @@ type Tmp struct {
 	names   int64 // entries of all directories
 	nextIno uint64
 	root    *tmpNode
+	devices func(rdev uint64) *Device
 }
 
 // NewTmp makes an empty tree that holds at most limit bytes, in frames of mem. id
-// tells it from other trees in its device number.
-func NewTmp(id uint64, limit int64, mem Memory) *Tmp {
-	t := &Tmp{mem: mem, dev: tmpDev + id, limit: limit}
+// tells it from other trees in its device number. devices finds the character device
+// that a file made by mknod is for, nil if there is none.
+func NewTmp(id uint64, limit int64, mem Memory, devices func(rdev uint64) *Device) *Tmp {
+	t := &Tmp{mem: mem, dev: tmpDev + id, limit: limit, devices: devices}
 	t.root = t.newNode(unix.S_IFDIR | 0o1777)
 	t.root.nlink, t.root.parent = 2, t.root
 	return t
@@ -82,7 +84,7 @@ func (n *tmpNode) close() {
 	}
 }
 
-// tmpNode is a file, directory, symbolic link or named pipe.
+// tmpNode is a file, directory, symbolic link, named pipe or device.
 type tmpNode struct {
 	NoNode
 	fs    *Tmp
@@ -102,6 +104,7 @@ type tmpNode struct {
 
 	target string // symbolic link
 	pipe   *pipe  // named pipe, while it is open
+	rdev   uint64 // device
 
 	// A directory's entries by name, and in order of creation with a number
 	// that never comes again, so that positions survive removals. dentry is
@@ -141,7 +144,7 @@ func (n *tmpNode) isDir() bool { return n.mode&unix.S_IFMT == unix.S_IFDIR }
 
 func (n *tmpNode) Stat() (Stat, error) {
 	st := Stat{
-		Dev: n.fs.dev, Ino: n.ino, Mode: n.mode, Nlink: n.nlink, UID: n.uid, GID: n.gid,
+		Dev: n.fs.dev, Ino: n.ino, Mode: n.mode, Nlink: n.nlink, UID: n.uid, GID: n.gid, Rdev: n.rdev,
 		Size: n.size, Blksize: pageSize, Blocks: int64(len(n.content.pages)) * (pageSize / 512),
 		Atime: n.atime, Mtime: n.mtime, Ctime: n.ctime,
 	}

@@ -18,6 +18,8 @@ func (n *tmpNode) Open(flags int) (File, error) {
 		}
 	case unix.S_IFIFO:
 		return n.openPipe(flags)
+	case unix.S_IFCHR, unix.S_IFBLK:
+		return n.openDevice(flags)
 	case unix.S_IFSOCK:
 		return nil, unix.ENXIO
 	default:

@@ -12,7 +12,7 @@ import (
 // Empty files, directories and links cost memory, too: a guest could once make
 // any number of them.
 func TestTmpLimitsNames(t *testing.T) {
-	fs := NewTmp(1, 1<<20, newMemory(t))
+	fs := NewTmp(1, 1<<20, newMemory(t), nil)
 	root := fs.Root()
 	file, err := root.Create("file", 0o644)
 	if err != nil {
@@ -51,7 +51,7 @@ func TestTmpLimitsNames(t *testing.T) {
 // file that meets the limit keeps what it has.
 func TestTmpAccountsForSpace(t *testing.T) {
 	const limit = 16 * pageSize
-	fs := NewTmp(1, limit, newMemory(t))
+	fs := NewTmp(1, limit, newMemory(t), nil)
 	rnd := rand.New(rand.NewPCG(1, 7))
 	type state struct {
 		node Node
@@ -128,7 +128,7 @@ func TestTmpAccountsForSpace(t *testing.T) {
 // Positions in a directory stay good while names come and go: what is there all
 // the time is listed once.
 func TestReaddirWhileNamesChange(t *testing.T) {
-	fs := NewTmp(1, 1<<20, newMemory(t))
+	fs := NewTmp(1, 1<<20, newMemory(t), nil)
 	rnd := rand.New(rand.NewPCG(2, 7))
 	for i := range 40 {
 		if _, err := fs.Root().Create(fmt.Sprintf("keep%d", i), 0o644); err != nil {

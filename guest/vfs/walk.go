@@ -29,7 +29,7 @@ type placer interface {
 	Place(d *Dentry, name string) *Dentry
 }
 
-// Namespace is a tree of mounted trees.
+// Namespace is a tree of mounted trees, seen from a root directory in it.
 type Namespace struct {
 	root *Dentry
 	// mounts has the mounted trees by path; names has the last components
@@ -46,6 +46,20 @@ func NewNamespace(root Node) *Namespace {
 
 // Root is the root directory.
 func (n *Namespace) Root() *Dentry { return n.root }
+
+// Chroot is the same namespace seen from another root directory.
+func (n *Namespace) Chroot(root *Dentry) *Namespace {
+	c := *n
+	c.root = root
+	return &c
+}
+
+// isRoot says that ".." does not lead out of d. Directories of the host get a
+// dentry each time that they are looked up.
+func (n *Namespace) isRoot(d *Dentry) bool {
+	return d.Parent == nil || d == n.root ||
+		d.Name == n.root.Name && d.Deleted == n.root.Deleted && d.fullPath() == n.root.fullPath()
+}
 
 // Mount puts a tree at a clean absolute path, whether or not something is there.
 func (n *Namespace) Mount(path string, node Node) {
@@ -71,13 +85,29 @@ func (n *Namespace) Show(d *Dentry) string {
 	return n.Path(d)
 }
 
-// Path is where d is, as getcwd tells it.
+// Path is where d is below the root directory, as getcwd tells it. What is not
+// below it, in a directory that was opened before chroot, has its whole path.
 func (n *Namespace) Path(d *Dentry) string {
-	if d.Parent == nil {
+	return d.path(n.isRoot)
+}
+
+// Reachable says that d is below the root directory.
+func (n *Namespace) Reachable(d *Dentry) bool {
+	for !n.isRoot(d) {
+		d = d.Parent
+	}
+	return d.Parent != nil || n.root.Parent == nil
+}
+
+// fullPath is where d is in the whole tree.
+func (d *Dentry) fullPath() string { return d.path(func(d *Dentry) bool { return d.Parent == nil }) }
+
+func (d *Dentry) path(isRoot func(*Dentry) bool) string {
+	if isRoot(d) {
 		return "/"
 	}
 	var parts []string
-	for ; d.Parent != nil; d = d.Parent {
+	for ; !isRoot(d); d = d.Parent {
 		parts = append(parts, d.Name)
 	}
 	var b strings.Builder
@@ -97,7 +127,7 @@ func (n *Namespace) child(d *Dentry, name string) (*Dentry, error) {
 		return nil, unix.ENAMETOOLONG
 	}
 	if n.names[name] {
-		if m := n.mounts[n.Path(&Dentry{Parent: d, Name: name})]; m != nil {
+		if m := n.mounts[(&Dentry{Parent: d, Name: name}).fullPath()]; m != nil {
 			m.Parent = d
 			return m, nil
 		}
@@ -116,7 +146,7 @@ func (n *Namespace) child(d *Dentry, name string) (*Dentry, error) {
 
 // IsMount reports whether d is the root of a mounted tree.
 func (n *Namespace) IsMount(d *Dentry) bool {
-	return d.Parent == nil || n.names[d.Name] && n.mounts[n.Path(d)] == d
+	return d.Parent == nil || n.names[d.Name] && n.mounts[d.fullPath()] == d
 }
 
 // Walk finds what a path names, starting from cwd if it is relative. A symbolic
@@ -165,7 +195,7 @@ func (n *Namespace) Child(dir *Dentry, name string) (*Dentry, error) {
 	case "", ".":
 		return dir, nil
 	case "..":
-		if dir.Parent == nil {
+		if n.isRoot(dir) {
 			return dir, nil
 		}
 		return dir.Parent, nil
