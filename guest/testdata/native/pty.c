@@ -9,8 +9,9 @@ static void caught(int sig) { signals[sig]++; }
 static char buf[70000];
 
 /* Linux hands what is typed on in a worker thread, which may come late on a busy
-   host. A poll that finds nothing waits until the worker is done (n_tty_poll). For
-   what it cannot wait for, this is how long until nothing more comes. */
+   host. A poll that finds nothing waits until the worker is done (n_tty_poll); so
+   nothing may be left to read when something is typed. For the rest, this is how
+   long to wait until nothing more comes. */
 enum { quiet = 60 };
 static void settle(void) { struct pollfd p = { s, POLLIN, 0 }; poll(&p, 1, 0); }
 
@@ -36,19 +37,25 @@ static void screen(void)
 }
 
 /* get prints what the slave reads, without waiting. */
-static void get(int size)
+static int get(int size)
 {
 	int fl = fcntl(s, F_GETFL);
 	fcntl(s, F_SETFL, fl | O_NONBLOCK);
 	int n = read(s, buf, size);
 	fcntl(s, F_SETFL, fl);
-	if (n < 0) { printf("  read %s\n", strerrorname_np(errno)); return; }
+	if (n < 0) { printf("  read %s\n", strerrorname_np(errno)); return n; }
 	printf("  read %d \"", n);
 	for (int i = 0; i < n; i++) buf[i] < ' ' || buf[i] > '~' ? printf("\\%o", (unsigned char)buf[i]) : putchar(buf[i]);
 	printf("\"\n");
+	return n;
 }
 
-static void type(const char *keys) { must(write(m, keys, strlen(keys))); screen(); get(1000); }
+static void type(const char *keys)
+{
+	must(write(m, keys, strlen(keys)));
+	screen();
+	for (int i = 0; i < 20 && get(1000) >= 0; i++);
+}
 
 static void modes(unsigned iflag_on, unsigned iflag_off, unsigned oflag_on, unsigned oflag_off, unsigned lflag_on, unsigned lflag_off)
 {
@@ -115,7 +122,7 @@ int main(void)
 	t.c_cc[VTIME] = 0; t.c_cc[VMIN] = 3; tcsetattr(s, TCSANOW, &t);
 	struct pollfd p = { s, POLLIN, 0 }; write(m, "ab", 2); msleep(quiet); show(poll(&p, 1, 0)); write(m, "c", 1); msleep(quiet); show(poll(&p, 1, 0)); show(read(s, buf, 2)); show(poll(&p, 1, 0)); show(tcflush(s, TCIFLUSH));
 	if (fork() == 0) { msleep(30); write(m, "12", 2); msleep(30); write(m, "3456", 4); _exit(0); } show(read(s, buf, 5)); wait(NULL); show(tcflush(s, TCIFLUSH));
-	write(m, "typed before", 12); msleep(quiet); modes(0, 0, 0, 0, ICANON, 0); get(5); get(99); write(m, "line\n", 5); msleep(quiet); modes(0, 0, 0, 0, 0, ICANON); get(99);
+	write(m, "typed before", 12); settle(); msleep(quiet); modes(0, 0, 0, 0, ICANON, 0); get(5); get(99); write(m, "line\n", 5); settle(); msleep(quiet); modes(0, 0, 0, 0, 0, ICANON); get(99);
 
 	section("signals and sessions");
 	fresh(); fflush(stdout);
