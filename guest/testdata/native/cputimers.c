@@ -2,12 +2,13 @@
 #include <pthread.h>
 #include <sys/time.h>
 
-static volatile int n, last[4];
+static volatile int n, last[4], overrun; /* overrun: the most */
 
 static void note(int sig, siginfo_t *si, void *uc)
 {
 	n++;
 	last[0] = sig, last[1] = si->si_code, last[2] = si->si_value.sival_int, last[3] = si->si_overrun;
+	overrun = si->si_overrun > overrun ? si->si_overrun : overrun;
 }
 
 static void on(int sig)
@@ -79,9 +80,7 @@ static void *target(void *arg)
 {
 	struct timespec ts = { 5, 0 };
 	here = syscall(SYS_gettid);
-	int e = nanosleep(&ts, NULL);
-	printf("thread woken %d\n", e);
-	return NULL;
+	return (void *)(long)nanosleep(&ts, NULL);
 }
 
 static void timers(void)
@@ -91,36 +90,37 @@ static void timers(void)
 	int a = create(CLOCK_MONOTONIC, SIGEV_SIGNAL, SIGUSR1, 77, 0);
 	printf("id %d\n", a);
 	get(a);
-	n = 0; show(set((timer_t)(long)a, 0, 20, 0)); get(a); while (!n) pause(); printf("signal %d code %d value %d overrun %d\n", last[0], last[1], last[2], last[3]);
+	n = 0; show(set((timer_t)(long)a, 0, 100000, 0)); get(a); show(set((timer_t)(long)a, 0, 20, 0)); while (!n) msleep(1); printf("signal %d code %d value %d overrun %d\n", last[0], last[1], last[2], last[3]);
 	get(a); show(syscall(SYS_timer_getoverrun, a));
 	sigset_t s;
 	sigemptyset(&s); sigaddset(&s, SIGUSR1);
 	sigprocmask(SIG_BLOCK, &s, NULL);
-	n = 0; show(set((timer_t)(long)a, 0, 5, 5)); msleep(100); show(syscall(SYS_timer_getoverrun, a)); get(a);
-	sigprocmask(SIG_UNBLOCK, &s, NULL); printf("n %d overrun %d\n", n >= 1, last[3] > 5); show(syscall(SYS_timer_getoverrun, a) > 5 || n > 1);
+	n = overrun = 0; show(set((timer_t)(long)a, 0, 5, 5)); msleep(100); show(syscall(SYS_timer_getoverrun, a)); get(a);
+	sigprocmask(SIG_UNBLOCK, &s, NULL); printf("n %d overrun %d\n", n >= 1, overrun > 5); show(syscall(SYS_timer_getoverrun, a) > 5 || n > 1);
 	show(set((timer_t)(long)a, 0, 0, 0)); get(a);
 	sigprocmask(SIG_BLOCK, &s, NULL);
 	n = 0; show(set((timer_t)(long)a, 0, 1, 0)); msleep(20); show(set((timer_t)(long)a, 0, 0, 0)); sigprocmask(SIG_UNBLOCK, &s, NULL); printf("taken back: %d\n", n);
 	sigprocmask(SIG_BLOCK, &s, NULL);
 	n = 0; show(set((timer_t)(long)a, 0, 1, 0)); msleep(20); show(syscall(SYS_timer_delete, a)); sigprocmask(SIG_UNBLOCK, &s, NULL); printf("deleted: %d\n", n);
 	show(syscall(SYS_timer_delete, a)); show(set((timer_t)(long)a, 0, 1, 0)); show(syscall(SYS_timer_gettime, a, &s)); show(syscall(SYS_timer_getoverrun, a));
-	int b = show(create(CLOCK_REALTIME, SIGEV_NONE, 0, 0, 0)); show(set((timer_t)(long)b, 0, 20, 0)); get(b); msleep(50); get(b);
+	int b = show(create(CLOCK_REALTIME, SIGEV_NONE, 0, 0, 0)); show(set((timer_t)(long)b, 0, 100000, 0)); get(b); show(set((timer_t)(long)b, 0, 20, 0)); msleep(50); get(b);
 	show(create(CLOCK_MONOTONIC, 9, SIGUSR1, 0, 0)); show(create(CLOCK_MONOTONIC, SIGEV_SIGNAL, 0, 0, 0)); show(create(CLOCK_MONOTONIC, SIGEV_SIGNAL, 65, 0, 0));
-	show(create(99, SIGEV_SIGNAL, SIGUSR1, 0, 0)); show(create(CLOCK_MONOTONIC, SIGEV_THREAD_ID, SIGUSR1, 0, 30000));
+	show(create(99, SIGEV_SIGNAL, SIGUSR1, 0, 0)); show(create(CLOCK_MONOTONIC, SIGEV_THREAD_ID, SIGUSR1, 0, nobody));
 	show(syscall(SYS_timer_create, CLOCK_MONOTONIC, 8, &a)); show(syscall(SYS_timer_create, CLOCK_MONOTONIC, NULL, 8));
 	show(syscall(SYS_timer_settime, b, 0, NULL, NULL)); show(syscall(SYS_timer_settime, b, 0, &(struct itimerspec){ { 0, 0 }, { 0, 1000000000 } }, NULL));
 	int c = show(syscall(SYS_timer_create, CLOCK_MONOTONIC, NULL, &a)); c = a;
-	n = 0; show(set((timer_t)(long)c, 0, 10, 0)); while (!n) pause(); printf("signal %d value is id %d\n", last[0], last[2] == c);
+	n = 0; show(set((timer_t)(long)c, 0, 10, 0)); while (!n) msleep(1); printf("signal %d value is id %d\n", last[0], last[2] == c);
 	struct timespec now;
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	struct itimerspec its = { { 0, 0 }, now };
 	n = 0; show(syscall(SYS_timer_settime, c, TIMER_ABSTIME, &its, NULL)); while (!n) msleep(1); printf("past: %d\n", n);
 	pthread_t t;
 	pthread_create(&t, NULL, target, NULL);
+	void *woken;
 	while (!here) msleep(1);
-	msleep(20);
+	until_asleep(getpid(), here);
 	int d = show(create(CLOCK_MONOTONIC, SIGEV_THREAD_ID, SIGUSR1, 5, here)); n = 0; show(set((timer_t)(long)d, 0, 10, 0));
-	pthread_join(t, NULL); printf("value %d\n", last[2]);
+	pthread_join(t, &woken); printf("thread woken %ld, value %d\n", (long)woken, last[2]);
 	int e = show(create(CLOCK_PROCESS_CPUTIME_ID, SIGEV_SIGNAL, SIGUSR1, 6, 0)); n = 0; show(set((timer_t)(long)e, 0, 20, 0)); msleep(60); printf("asleep %d\n", n); burn(1); printf("busy %d value %d\n", n, last[2]);
 	e = show(create(CLOCK_THREAD_CPUTIME_ID, SIGEV_SIGNAL, SIGUSR1, 7, 0)); n = 0; show(set((timer_t)(long)e, 0, 10, 10)); burn(3); printf("busy %d value %d\n", n >= 3, last[2]); show(syscall(SYS_timer_delete, e));
 	n = 0; show(set((timer_t)(long)c, 0, 30, 0));
@@ -152,7 +152,7 @@ static void clocks(void)
 	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &q);
 	printf("of the process: %d\n", (q.tv_sec - p.tv_sec) * 1000 + (q.tv_nsec - p.tv_nsec) / 1000000 >= 39);
 	show(clock_getcpuclockid(0, &c)); show(clock_gettime(c, &p)); show(clock_getcpuclockid(getppid(), &c)); show(clock_gettime(c, &p)); show(clock_gettime(-1, &p));
-	show(clock_getcpuclockid(30000, &c) != 0);
+	show(clock_getcpuclockid(nobody, &c) != 0);
 }
 
 int main(void) { itimers(); timers(); clocks(); return 0; }

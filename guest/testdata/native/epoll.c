@@ -171,7 +171,7 @@ int main(void)
 	struct sigaction sa = { .sa_handler = handler, .sa_flags = SA_RESTART };
 	sigaction(SIGUSR1, &sa, NULL);
 	pid_t me = getpid();
-	if (fork() == 0) { msleep(50); kill(me, SIGUSR1); _exit(0); }
+	if (fork() == 0) { until_asleep(me, me); kill(me, SIGUSR1); _exit(0); }
 	show(epoll_wait(ep, &ev, 1, -1)); wait(NULL); printf("caught %d\n", caught);
 	sigset_t block, none, now;
 	sigemptyset(&none); sigemptyset(&block); sigaddset(&block, SIGUSR1);

@@ -21,17 +21,6 @@ static void *sleeps(void *p)
 	return NULL;
 }
 
-static int asleep(int tid)
-{
-	char path[64], stat[256] = "";
-	snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid);
-	int fd = open(path, O_RDONLY);
-	read(fd, stat, sizeof stat - 1);
-	close(fd);
-	char *state = strchr(stat, ')');
-	return state && state[2] == 'S';
-}
-
 /* n sleepers on a word, asleep. */
 static void start(struct sleeper *s, int n, int *word, int op, int bits)
 {
@@ -40,7 +29,7 @@ static void start(struct sleeper *s, int n, int *word, int op, int bits)
 		pthread_create(&s[i].t, NULL, sleeps, &s[i]);
 	}
 	for (int i = 0; i < n; i++)
-		while (!asleep(s[i].tid))
+		while (!asleep(getpid(), s[i].tid)) /* 0 until it has begun */
 			msleep(1);
 }
 
@@ -109,18 +98,18 @@ int main(void)
 	section("robust lists");
 	void *head; size_t size;
 	show(syscall(SYS_set_robust_list, 0, 23)); show(syscall(SYS_get_robust_list, 0, &head, &size)); printf("%zu %d\n", size, head != NULL);
-	show(syscall(SYS_get_robust_list, 30000, &head, &size)); show(syscall(SYS_get_robust_list, 0, 8, &size));
+	show(syscall(SYS_get_robust_list, nobody, &head, &size)); show(syscall(SYS_get_robust_list, 0, 8, &size));
 
 	section("scheduling");
 	struct sched_param sp = { 0 };
 	cpu_set_t set;
-	show(sched_getscheduler(0)); show(sched_getscheduler(-1)); show(sched_getscheduler(30000)); show(sched_setscheduler(0, SCHED_BATCH, &sp)); show(sched_getscheduler(0));
+	show(sched_getscheduler(0)); show(sched_getscheduler(-1)); show(sched_getscheduler(nobody)); show(sched_setscheduler(0, SCHED_BATCH, &sp)); show(sched_getscheduler(0));
 	sp.sched_priority = 5;
 	show(sched_setscheduler(0, SCHED_OTHER, &sp)); show(sched_setscheduler(0, 77, &sp)); show(sched_setscheduler(0, SCHED_RR, NULL)); show(sched_setparam(0, &sp));
 	sp.sched_priority = 0; show(sched_setscheduler(0, SCHED_RR, &sp)); show(sched_setscheduler(0, SCHED_OTHER, &sp)); show(sched_getparam(0, &sp)); show(sched_getparam(0, NULL));
 	for (int p = -1; p < 7; p++) printf("%d: %d %d\n", p, sched_get_priority_min(p), sched_get_priority_max(p));
 	show(sched_setaffinity(0, 8, (void *)8)); memset(&set, 0, sizeof set); show(sched_setaffinity(0, sizeof set, &set)); show(syscall(SYS_sched_getaffinity, 0, 7, &set)); show(syscall(SYS_sched_getaffinity, 0, 8, &set)); show(CPU_ISSET(0, &set) || CPU_COUNT(&set));
-	show(getpriority(PRIO_PROCESS, 0)); show(setpriority(PRIO_PROCESS, 0, 5)); show(getpriority(PRIO_PROCESS, 0)); show(setpriority(PRIO_PROCESS, 0, 99)); show(getpriority(PRIO_PROCESS, 0)); show(getpriority(9, 0)); show(getpriority(PRIO_PROCESS, 30000)); show(nice(0));
+	show(getpriority(PRIO_PROCESS, 0)); show(setpriority(PRIO_PROCESS, 0, 5)); show(getpriority(PRIO_PROCESS, 0)); show(setpriority(PRIO_PROCESS, 0, 99)); show(getpriority(PRIO_PROCESS, 0)); show(getpriority(9, 0)); show(getpriority(PRIO_PROCESS, nobody)); show(nice(0));
 
 	section("threads and processes");
 	show(syscall(SYS_clone, CLONE_THREAD, 0, 0, 0, 0)); show(syscall(SYS_clone, CLONE_SIGHAND, 0, 0, 0, 0)); show(syscall(SYS_clone, CLONE_THREAD | CLONE_SIGHAND, 0, 0, 0, 0));

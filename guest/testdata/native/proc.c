@@ -73,7 +73,8 @@ int main(int argc, char **argv)
 	show(slurp("/proc/self/task/1234567/comm"));
 
 	section("descriptors");
-	int f = must(open("/tmp/goskas-proc", O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600)); write(f, "12345", 5); lseek(f, 3, SEEK_SET); unlink("/tmp/goskas-proc");
+	char temp[] = "/tmp/goskas-proc-XXXXXX";
+	int f = must(mkostemp(temp, O_APPEND | O_CLOEXEC)); write(f, "12345", 5); lseek(f, 3, SEEK_SET); unlink(temp);
 	snprintf(path, sizeof path, "/proc/self/fdinfo/%d", f); field(path, "pos:"); field(path, "flags:");
 	int e = must(eventfd(0x1f, 0)); snprintf(path, sizeof path, "/proc/self/fdinfo/%d", e); field(path, "eventfd-count:"); field(path, "flags:");
 	show(entries("/proc/self/fd") == entries("/proc/self/fdinfo")); show(slurp("/proc/self/fdinfo/99")); show(readlink("/proc/self/fd/99", path, 9));

@@ -132,7 +132,7 @@ int main(void)
 		int d = open("/dev/tty", O_RDWR); show(d >= 0); show(write(d, "via tty\n", 8)); screen();
 		type("abc\003"); type("def\034\n"); type("\032"); modes(0, 0, 0, 0, NOFLSH, 0); type("ab\003c\n"); modes(0, 0, 0, 0, 0, ISIG); type("\003\n"); modes(0, 0, 0, 0, ISIG, NOFLSH);
 		w.ws_row = 5; w.ws_col = 6; show(ioctl(m, TIOCSWINSZ, &w)); screen(); show(ioctl(s, TIOCSWINSZ, &w)); screen(); show(ioctl(s, TIOCGWINSZ, &w)); printf("%d %d\n", w.ws_row, w.ws_col);
-		show(tcsetpgrp(s, 999999)); show(tcsetpgrp(s, -1)); show(ioctl(s, TIOCSCTTY, 0));
+		show(tcsetpgrp(s, nobody)); show(tcsetpgrp(s, -1)); show(ioctl(s, TIOCSCTTY, 0));
 		/* a job in the background */
 		pid_t job = fork();
 		if (job == 0) {

@@ -45,3 +45,26 @@ __attribute__((constructor)) static void begin(void)
 }
 
 static inline void msleep(int ms) { usleep(ms * 1000); }
+
+/* No process has this number: it is above what Linux ever gives out. A smaller one
+ * may well be somebody's on the host. */
+enum { nobody = 1 << 23 };
+
+/* asleep says that a thread waits in the kernel; a process's number is its first
+ * thread's. How long it takes until then is the host's business. */
+static inline int asleep(int pid, int tid)
+{
+	char path[64], stat[256] = "";
+	snprintf(path, sizeof path, "/proc/%d/task/%d/stat", pid, tid);
+	int fd = open(path, O_RDONLY);
+	read(fd, stat, sizeof stat - 1);
+	close(fd);
+	char *state = strrchr(stat, ')');
+	return state && state[2] == 'S';
+}
+
+static inline void until_asleep(int pid, int tid)
+{
+	while (!asleep(pid, tid))
+		msleep(1);
+}

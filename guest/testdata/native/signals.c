@@ -1,5 +1,6 @@
 #include "show.h"
 #include <pthread.h>
+#include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/uio.h>
 #include <ucontext.h>
@@ -10,6 +11,7 @@
 
 static volatile int n, infos[64][6];
 static volatile void *sp;
+static volatile int *handled; /* how often note has run, for children to see */
 
 static void note(int sig, siginfo_t *si, void *uc)
 {
@@ -17,6 +19,7 @@ static void note(int sig, siginfo_t *si, void *uc)
 	i[0] = sig, i[1] = si->si_code, i[2] = si->si_pid == getpid(), i[3] = si->si_uid, i[4] = si->si_value.sival_int;
 	i[5] = si->si_overrun;
 	sp = &i;
+	++*handled;
 }
 
 static void said(void)
@@ -84,21 +87,21 @@ static void order(void)
 static void errors(void)
 {
 	section("errors");
-	show(kill(getpid(), 65)); show(kill(getpid(), -1)); show(kill(30000, 0)); show(kill(30000, 99)); show(kill(-30000, 0));
+	show(kill(getpid(), 65)); show(kill(getpid(), -1)); show(kill(nobody, 0)); show(kill(nobody, 99)); show(kill(-nobody, 0));
 	show(kill(getpid(), 0)); show(kill(0x80000000, 1));
-	show(syscall(SYS_tkill, 0, 0)); show(syscall(SYS_tkill, 30000, 0)); show(syscall(SYS_tkill, 30000, 99)); show(syscall(SYS_tkill, getpid(), 99));
+	show(syscall(SYS_tkill, 0, 0)); show(syscall(SYS_tkill, nobody, 0)); show(syscall(SYS_tkill, nobody, 99)); show(syscall(SYS_tkill, getpid(), 99));
 	show(syscall(SYS_tkill, getpid(), 0));
-	show(syscall(SYS_tgkill, -1, getpid(), 0)); show(syscall(SYS_tgkill, 30000, getpid(), 0)); show(syscall(SYS_tgkill, getpid(), 0, 0));
+	show(syscall(SYS_tgkill, -1, getpid(), 0)); show(syscall(SYS_tgkill, nobody, getpid(), 0)); show(syscall(SYS_tgkill, getpid(), 0, 0));
 	show(syscall(SYS_tgkill, getpid(), getpid(), 0));
 	show(queue(SIGUSR1, SI_TKILL, 0)); n = 0;
 	show(queue(99, SI_QUEUE, 0)); show(queue(-1, SI_QUEUE, 0));
 	show(syscall(SYS_rt_sigqueueinfo, getppid(), SIGUSR1, &(siginfo_t){ .si_code = SI_USER }));
 	show(syscall(SYS_rt_sigqueueinfo, getppid(), 0, &(siginfo_t){ .si_code = SI_KERNEL }));
-	show(syscall(SYS_rt_sigqueueinfo, 30000, 0, &(siginfo_t){ .si_code = SI_QUEUE }));
-	show(syscall(SYS_rt_sigqueueinfo, 30000, 0, &(siginfo_t){ .si_code = SI_USER }));
+	show(syscall(SYS_rt_sigqueueinfo, nobody, 0, &(siginfo_t){ .si_code = SI_QUEUE }));
+	show(syscall(SYS_rt_sigqueueinfo, nobody, 0, &(siginfo_t){ .si_code = SI_USER }));
 	show(syscall(SYS_rt_sigqueueinfo, getpid(), SIGUSR1, 8));
 	show(tqueue(0, 0, SIGUSR1, SI_QUEUE, 0)); show(tqueue(getpid(), 0, SIGUSR1, SI_QUEUE, 0));
-	show(tqueue(30000, getpid(), SIGUSR1, SI_QUEUE, 0)); show(tqueue(getpid(), getpid(), 77, SI_QUEUE, 0));
+	show(tqueue(nobody, getpid(), SIGUSR1, SI_QUEUE, 0)); show(tqueue(getpid(), getpid(), 77, SI_QUEUE, 0));
 	on(SIGUSR1, note, 0);
 	show(tqueue(getpid(), getpid(), SIGUSR1, SI_QUEUE, 41)); show(queue(SIGUSR1, -7, 42)); said();
 	struct sigaction sa = { .sa_handler = SIG_IGN };
@@ -192,13 +195,33 @@ static int word[2];
 static void hear(void) { char c; while (read(word[0], &c, 1) != 1); }
 static void tell(void) { write(word[1], "x", 1); }
 
-static void later(int ms, int sig)
+/* interrupt sends a signal to who waits, and returns when note has seen it: so
+ * whoever waits sees the signal, and not what follows. */
+static void interrupt(pid_t pid, int sig)
+{
+	int before = *handled;
+	until_asleep(pid, pid);
+	kill(pid, sig);
+	while (*handled == before)
+		msleep(1);
+}
+
+static void later(int sig)
 {
 	pid_t to = getpid();
 	if (!fork()) {
-		msleep(ms);
+		interrupt(to, sig);
+		_exit(0);
+	}
+}
+
+/* The same for a signal that no handler takes. */
+static void later_blocked(int sig)
+{
+	pid_t to = getpid();
+	if (!fork()) {
+		until_asleep(to, to);
 		kill(to, sig);
-		msleep(20); // whoever waits is to see the signal, not the end
 		_exit(0);
 	}
 }
@@ -214,24 +237,24 @@ static void restarts(void)
 		printf("SA_RESTART %d\n", restart);
 		must(pipe(fd));
 		if (!fork()) {
-			msleep(20); kill(getppid(), SIGUSR1); msleep(30); write(fd[1], "x", 1);
+			interrupt(getppid(), SIGUSR1); write(fd[1], "x", 1);
 			_exit(0);
 		}
 		show(read(fd[0], &c, 1));
 		while (wait(NULL) > 0 || errno == EINTR);
 		struct timespec ts = { 2, 0 }, rem = { 9, 9 };
-		later(20, SIGUSR1); show(nanosleep(&ts, &rem)); printf("rest %d\n", rem.tv_sec < 2 && rem.tv_nsec > 0);
+		later(SIGUSR1); show(nanosleep(&ts, &rem)); printf("rest %d\n", rem.tv_sec < 2 && rem.tv_nsec > 0);
 		while (wait(NULL) > 0 || errno == EINTR);
-		later(20, SIGUSR1); show(poll(NULL, 0, 2000)); while (wait(NULL) > 0 || errno == EINTR);
-		later(20, SIGUSR1); show(pause()); while (wait(NULL) > 0 || errno == EINTR);
+		later(SIGUSR1); show(poll(NULL, 0, 2000)); while (wait(NULL) > 0 || errno == EINTR);
+		later(SIGUSR1); show(pause()); while (wait(NULL) > 0 || errno == EINTR);
 		int word = 0;
-		later(20, SIGUSR1); show(syscall(SYS_futex, &word, 0, 0, &ts)); while (wait(NULL) > 0 || errno == EINTR);
+		later(SIGUSR1); show(syscall(SYS_futex, &word, 0, 0, &ts)); while (wait(NULL) > 0 || errno == EINTR);
 		if (!restart) {
-			later(20, SIGUSR1); show(syscall(SYS_futex, &word, 0, 0, NULL)); while (wait(NULL) > 0 || errno == EINTR);
+			later(SIGUSR1); show(syscall(SYS_futex, &word, 0, 0, NULL)); while (wait(NULL) > 0 || errno == EINTR);
 		}
-		if (!fork()) { msleep(300); _exit(3); }
-		later(20, SIGUSR1); pid_t p; int st; p = wait(&st);
-		show(p == -1); while (wait(NULL) > 0 || errno == EINTR);
+		if (!fork()) { hear(); _exit(3); }
+		later(SIGUSR1); pid_t p; int st; p = wait(&st);
+		show(p == -1); tell(); while (wait(NULL) > 0 || errno == EINTR);
 		close(fd[0]); close(fd[1]);
 		printf("%d handled\n", n);
 	}
@@ -245,12 +268,12 @@ static void restarts(void)
 		int f = poll(NULL, 0, 50);
 		clock_gettime(CLOCK_MONOTONIC, &b);
 		long ms = (b.tv_sec - a.tv_sec) * 1000 + (b.tv_nsec - a.tv_nsec) / 1000000;
+		hear(); // the parent has said what it saw
 		printf("slept %d %d, enough %d\n", e, f, ms >= 149);
-		hear();
 		_exit(0);
 	}
 	int st;
-	msleep(20); kill(child, SIGSTOP); waitpid(child, &st, WUNTRACED); printf("stopped %#x\n", st);
+	until_asleep(child, child); kill(child, SIGSTOP); waitpid(child, &st, WUNTRACED); printf("stopped %#x\n", st);
 	kill(child, SIGCONT); waitpid(child, &st, WCONTINUED); printf("continued %#x\n", st); tell();
 	waitpid(child, &st, 0); printf("ended %#x\n", st);
 }
@@ -270,10 +293,10 @@ static void waiting(void)
 	int sig;
 	show(sigtimedwait(&s, &si, &ts)); printf("%d %d\n", si.si_signo, si.si_code);
 	show(sigwaitinfo(&s, &si) == SIGRTMIN); printf("%d %d\n", si.si_code, si.si_value.sival_int);
-	later(20, SIGUSR1); show(sigwait(&s, &sig)); printf("%d\n", sig); wait(NULL);
+	later_blocked(SIGUSR1); show(sigwait(&s, &sig)); printf("%d\n", sig); wait(NULL);
 	n = 0; on(SIGUSR2, note, SA_RESTART);
-	later(20, SIGUSR2); show(sigtimedwait(&s, &si, NULL)); wait(NULL);
-	later(20, SIGUSR1); show(sigsuspend(&none)); wait(NULL); said();
+	later(SIGUSR2); show(sigtimedwait(&s, &si, NULL)); wait(NULL);
+	later(SIGUSR1); show(sigsuspend(&none)); wait(NULL); said();
 	raise(SIGUSR1); show(sigsuspend(&none)); said();
 	sigprocmask(SIG_SETMASK, NULL, &none); printf("blocked again %d\n", sigismember(&none, SIGUSR1));
 	raise(SIGUSR1); sigemptyset(&none); show(ppoll(NULL, 0, &ts, &none)); said();
@@ -302,7 +325,7 @@ static void descriptor(void)
 	fcntl(fd, F_SETFL, 0);
 	show(read(fd, si, sizeof si)); printf("%u code %d child %d status %d\n", si[0].ssi_signo, si[0].ssi_code, si[0].ssi_pid == child, si[0].ssi_status);
 	wait(NULL);
-	later(20, SIGUSR1); p.revents = 0; show(poll(&p, 1, -1)); show(read(fd, si, 128)); wait(NULL);
+	later_blocked(SIGUSR1); p.revents = 0; show(poll(&p, 1, -1)); show(read(fd, si, 128)); wait(NULL);
 	sigemptyset(&s); show(signalfd(fd, &s, 0) == fd); show(fcntl(fd, F_SETFL, O_NONBLOCK)); show(read(fd, si, 128));
 	close(fd);
 	struct timespec zero = { 0, 0 };
@@ -314,7 +337,7 @@ static void *takes(void *arg)
 	sigset_t s;
 	sigemptyset(&s); sigaddset(&s, SIGUSR1);
 	pthread_sigmask(arg ? SIG_UNBLOCK : SIG_BLOCK, &s, NULL);
-	for (int i = 0; i < 40 && n < 1; i++)
+	for (int i = 0; i < 12000 && n < 1; i++)
 		msleep(5);
 	return NULL;
 }
@@ -324,7 +347,7 @@ static void threads(void)
 	section("a thread that has a signal unblocked takes it");
 	n = 0; on(SIGUSR1, note, 0); block(SIG_BLOCK, SIGUSR1);
 	pthread_t a, b;
-	pthread_create(&a, NULL, takes, NULL); pthread_create(&b, NULL, takes, &n);
+	pthread_create(&a, NULL, takes, NULL); pthread_create(&b, NULL, takes, (void *)&n);
 	msleep(20);
 	kill(getpid(), SIGUSR1);
 	pthread_join(a, NULL); pthread_join(b, NULL);
@@ -371,6 +394,7 @@ static void ends(void)
 int main(void)
 {
 	must(pipe(word));
+	handled = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	order(); errors(); flags(); stacks(); restarts(); waiting(); descriptor(); threads(); ends();
 	return 0;
 }

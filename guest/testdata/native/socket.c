@@ -9,6 +9,7 @@
 
 static char buf[1 << 20];
 static int sv[2];
+static const char *own = ""; /* ends abstract names: other runs have the same network */
 
 static int ready(int fd)
 {
@@ -32,8 +33,7 @@ static socklen_t addr(struct sockaddr_un *a, const char *name)
 	memset(a, 0, sizeof *a);
 	a->sun_family = AF_UNIX;
 	if (name[0] == '@') {
-		memcpy(a->sun_path + 1, name + 1, strlen(name) - 1);
-		return offsetof(struct sockaddr_un, sun_path) + strlen(name);
+		return offsetof(struct sockaddr_un, sun_path) + 1 + sprintf(a->sun_path + 1, "%s%s", name + 1, own);
 	}
 	strcpy(a->sun_path, name);
 	return sizeof *a;
@@ -42,6 +42,13 @@ static socklen_t addr(struct sockaddr_un *a, const char *name)
 static int bindto(int fd, const char *name) { struct sockaddr_un a; socklen_t n = addr(&a, name); return bind(fd, (void *)&a, n); }
 static int connectto(int fd, const char *name) { struct sockaddr_un a; socklen_t n = addr(&a, name); return connect(fd, (void *)&a, n); }
 static int sendname(int fd, const char *name, const char *s) { struct sockaddr_un a; socklen_t n = addr(&a, name); return sendto(fd, s, strlen(s), 0, (void *)&a, n); }
+
+/* common is the length of an address without what only this run has. */
+static int common(const struct sockaddr_un *a, int n)
+{
+	int most = n - strlen(own);
+	return most > 2 && !a->sun_path[0] && !memcmp((const char *)a + most, own, n - most) ? most : n;
+}
 
 static void name(int fd, int (*f)(int, struct sockaddr *, socklen_t *))
 {
@@ -52,6 +59,7 @@ static void name(int fd, int (*f)(int, struct sockaddr *, socklen_t *))
 		printf("  name: %s\n", strerrorname_np(errno));
 		return;
 	}
+	n = common(&a, n);
 	printf("  name: %d family %d ", n, a.sun_family);
 	for (int i = 0; i < (int)n - 2 && i < 108; i++)
 		putchar(a.sun_path[i] ? a.sun_path[i] : '@');
@@ -148,6 +156,7 @@ int main(void)
 	section("names");
 	int l = must(socket(AF_UNIX, SOCK_STREAM, 0));
 	char dir[] = "/tmp/socketXXXXXX"; must((long)mkdtemp(dir)); must(chdir(dir));
+	own = dir + strlen(dir) - 6;
 	show(bindto(l, "name")); name(l, getsockname); show(bindto(l, "other")); show(bindto(l, "name"));
 	struct stat st; show(lstat("name", &st)); printf("%o\n", st.st_mode); show(open("name", O_RDWR));
 	int c = must(socket(AF_UNIX, SOCK_STREAM, 0));
@@ -192,7 +201,7 @@ int main(void)
 	int x = must(socket(AF_UNIX, SOCK_DGRAM, 0)), y = must(socket(AF_UNIX, SOCK_DGRAM, 0));
 	show(bindto(x, "x")); show(bindto(y, "@goskas-y")); show(sendname(x, "@goskas-y", "to y")); show(sendname(y, "x", "to x")); show(sendname(y, "z", "to z"));
 	fromlen = sizeof from; show(recvfrom(y, buf, 64, 0, (void *)&from, &fromlen)); printf("%d %s\n", fromlen, from.sun_path);
-	fromlen = sizeof from; show(recvfrom(x, buf, 64, 0, (void *)&from, &fromlen)); printf("%d %s\n", fromlen, from.sun_path + 1);
+	fromlen = sizeof from; show(recvfrom(x, buf, 64, 0, (void *)&from, &fromlen)); fromlen = common(&from, fromlen); printf("%d %.*s\n", fromlen, (int)fromlen - 3, from.sun_path + 1);
 	show(send(x, "nowhere", 7, 0)); show(connectto(x, "@goskas-y")); show(send(x, "there", 5, 0)); get(y, 64, 0);
 	int z = must(socket(AF_UNIX, SOCK_DGRAM, 0)); show(sendname(z, "x", "stranger")); show(connectto(z, "x"));
 	show(sendname(z, "@goskas-y", "anonymous")); fromlen = sizeof from; show(recvfrom(y, buf, 64, 0, (void *)&from, &fromlen)); printf("%d\n", fromlen);

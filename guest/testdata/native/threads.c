@@ -341,7 +341,8 @@ static void crash(void)
 
 static void *outlives(void *arg)
 {
-	usleep(50000);
+	while (*(volatile int *)arg)
+		usleep(1000);
 	syscall(SYS_exit, 8); // the status of the last thread is the process's
 	return arg;
 }
@@ -349,7 +350,9 @@ static void *outlives(void *arg)
 static void lastThread(void)
 {
 	pthread_t t;
-	pthread_create(&t, NULL, outlives, NULL);
+	static int here = 1; // cleared by the kernel when this thread has ended
+	syscall(SYS_set_tid_address, &here);
+	pthread_create(&t, NULL, outlives, &here);
 	syscall(SYS_exit, 7);
 }
 
