@@ -35,7 +35,7 @@ func NewNative(rows []*Row) (*Native, error) {
 	for _, r := range rows {
 		image, err := r.Image()
 		if err == nil {
-			err = os.WriteFile(filepath.Join(dir, r.Name), image, 0o700)
+			err = sys.WriteExecutable(filepath.Join(dir, r.Name), image, 0o700)
 		}
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("benchmark %s: %w", r.Name, err), n.Close())

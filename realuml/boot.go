@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"goskas/internal/sys"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -173,7 +175,7 @@ func (c Config) layOut(root string, programs [][]byte) error {
 		}
 	}
 	for n, image := range programs {
-		if err := os.WriteFile(filepath.Join(root, numbered(programFile, n)), image, 0o755); err != nil {
+		if err := sys.WriteExecutable(filepath.Join(root, numbered(programFile, n)), image, 0o755); err != nil {
 			return err
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"goskas/internal/sys"
 )
 
 // kernelPath is the executable in its package.
@@ -61,7 +63,7 @@ func install(root, dir string) error {
 			}
 		}
 	}
-	return os.WriteFile(filepath.Join(dir, executable), image, 0o755)
+	return sys.WriteExecutable(filepath.Join(dir, executable), image, 0o755)
 }
 
 // libraries finds shared objects below root by their names.

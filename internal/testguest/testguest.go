@@ -13,6 +13,7 @@ import (
 
 	"goskas/arch/amd64"
 	"goskas/guest"
+	"goskas/internal/sys"
 	"goskas/internal/testkit"
 	"goskas/skas"
 )
@@ -32,12 +33,7 @@ func OnHost(t testing.TB, files map[string][]byte, argv, env []string) Result {
 	t.Helper()
 	dir := t.TempDir()
 	for name, image := range files {
-		// A process forked meanwhile, by a test beside this one, would have the
-		// file open for writing until it executes something: ETXTBSY for us.
-		syscall.ForkLock.RLock()
-		err := os.WriteFile(filepath.Join(dir, name), image, 0o700)
-		syscall.ForkLock.RUnlock()
-		if err != nil {
+		if err := sys.WriteExecutable(filepath.Join(dir, name), image, 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
