@@ -15,11 +15,11 @@ func TestGuestProcps(t *testing.T) {
 		name, script string
 		want         []string
 	}{
-		{"ps", `/bin/sleep 100 & /bin/ps -e -o pid,ppid,stat,tty,nlwp,args; /bin/ps aux | wc -l`, []string{"  1     0 ", "/bin/sleep 100", "\n5\n"}},
+		{"ps", `/bin/sleep 100 & /bin/ps -e -o pid,ppid,stat,tty,nlwp,args; /bin/ps aux >/tmp/ps; wc -l </tmp/ps`, []string{"  1     0 ", "/bin/sleep 100", "\n4\n"}},
 		{"top", `TERM=dumb /usr/bin/top -b -n 1 | head -20`, []string{"Tasks:", "%Cpu(s):", "MiB Mem :", "COMMAND"}},
 		{"free", `/usr/bin/free -k`, []string{"262144"}},
 		{"uptime", `/usr/bin/uptime`, []string{"load average:"}},
-		{"pgrep", `/bin/sleep 100 & /usr/bin/pgrep -x sleep | wc -l; /usr/bin/pkill -x sleep; wait; echo done`, []string{"1\n", "done"}},
+		{"pgrep", `/bin/sleep 100 & until /usr/bin/pgrep -x sleep >/dev/null; do :; done; /usr/bin/pgrep -x sleep | wc -l; /usr/bin/pkill -x sleep; wait; echo done`, []string{"1\n", "done"}},
 		{"vmstat", `/usr/bin/vmstat`, []string{"procs", "swpd"}},
 		{"nproc", `nproc`, []string{"2\n"}},
 	} {

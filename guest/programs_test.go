@@ -21,7 +21,8 @@ import (
 // programs are what people will try first, from a Debian system that is read-only
 // with a writable /tmp. Bash runs the scripts on the host and in a guest; output
 // and status have to be the same. $W is an empty directory, $P has the files of
-// testdata/programs.
+// testdata/programs. They do not depend on how long anything takes. (Bash forgets a
+// coprocess, and its descriptors, once that has ended.)
 var programs = []struct {
 	name, script string
 	// quick ones run in short mode, too.
