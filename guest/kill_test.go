@@ -37,6 +37,7 @@ func TestGuestKilledStubTakesOnlyItsProcess(t *testing.T) {
 			m := boot(t, guest.Config{CPUs: c.cpus})
 			m.calm(t, func() {
 				before := m.Stats()
+				others := testkit.Children(t, os.Getpid())
 				done := make(chan int)
 				go func() {
 					done <- m.sh(t, fmt.Sprintf(`
@@ -48,7 +49,7 @@ func TestGuestKilledStubTakesOnlyItsProcess(t *testing.T) {
 						for p in $pids; do n=$((n+1)); wait $p; echo status $n $?; done`, c.work, workers))
 				}()
 				var status int
-				m.killed, status = killStubs(t, done)
+				m.killed, status = killStubs(t, others, done)
 				if status != 0 {
 					t.Errorf("the shell's status is %d", status)
 				}
@@ -78,24 +79,24 @@ func templates(t *testing.T) int {
 }
 
 // killStubs kills stubs at random, but not the shell's, until done says a status.
-// The first process may be the template that the others are copies of.
-func killStubs(t *testing.T, done <-chan int) (killed, status int) {
+// The shell's is the first that is not one of others, as the template is that stubs
+// are copies of. Its number need not be the lowest: they begin anew some time.
+func killStubs(t *testing.T, others []int, done <-chan int) (killed, status int) {
 	t.Helper()
 	const atMost = 12
 	self := os.Getpid()
-	shell := templates(t)
 	var first []int
-	for len(first) <= shell {
-		first = testkit.Children(t, self)
+	for len(first) == 0 {
+		first = slices.DeleteFunc(testkit.Children(t, self), func(pid int) bool { return slices.Contains(others, pid) })
 	}
-	slices.Sort(first)
+	shell := slices.Min(first)
 	for {
 		select {
 		case status := <-done:
 			return killed, status
 		case <-time.After(time.Duration(rand.IntN(20)) * time.Millisecond):
 		}
-		stubs := slices.DeleteFunc(testkit.Children(t, self), func(pid int) bool { return pid == first[shell] })
+		stubs := slices.DeleteFunc(testkit.Children(t, self), func(pid int) bool { return pid == shell })
 		if len(stubs) < 2 || killed == atMost {
 			continue
 		}

@@ -45,9 +45,10 @@ func TestGuestIdle(t *testing.T) {
 	// with a time limit far off, and a shell reads its terminal.
 	p := term.run(path, "run", "-it", "--cpus", "2", "--env", "PS1=ready> ", "--env", "TERM=dumb", "--", "/bin/bash", "--norc", "-i")
 	term.screen.await(t, "ready> ")
-	term.enter("(sleep 1000 & wait) & (sleep 1000 | cat) & perl -e 'select undef, undef, undef, 1000' & echo begun\r")
+	term.enter("(sleep 1000 & wait) & (sleep 1000 | cat) & perl -e 'select undef, undef, undef, 1000' & " +
+		`until test $(cat /proc/[0-9]*/stat | grep -c "(sleep) S\|(cat) S\|(perl) S") = 4; do :; done; echo begun` + "\r")
 	term.screen.await(t, "\nbegun\r\n")
-	time.Sleep(3 * time.Second) // all have begun to wait, and skas has noticed
+	time.Sleep(3 * time.Second) // the shell waits, too, and skas has noticed
 	const long = 3 * time.Second
 	before := cpuTime(t, p.Process.Pid)
 	time.Sleep(long)

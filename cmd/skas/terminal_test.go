@@ -71,8 +71,7 @@ func TestGuestShellOnItsOwnTerminal(t *testing.T) {
 			answer("echo status $?\r", "\nstatus 130\r\n", prompt)
 		}
 		// Ctrl-Z stops it; jobs are the guest's.
-		answer("cat\r", "cat\r\n")
-		time.Sleep(300 * time.Millisecond)
+		answer("echo up; cat\r", "\nup\r\n") // by then keys are not the shell's
 		answer("one\r", "one\r\none\r\n")
 		answer("\x1a", "^Z", "Stopped", prompt)
 		answer("jobs\r", "[1]+  Stopped                 cat\r\n", prompt)
@@ -82,7 +81,7 @@ func TestGuestShellOnItsOwnTerminal(t *testing.T) {
 		answer("\x04", prompt)
 		answer("echo cat gave $?\r", "\ncat gave 0\r\n", prompt)
 		// In the background nobody reads.
-		answer("cat & sleep 0.3; jobs -s; kill %1; wait; echo waited\r", "Stopped", "\nwaited\r\n", prompt)
+		answer("cat & until jobs -s | grep S; do :; done; kill %1; wait; echo waited\r", "Stopped", "\nwaited\r\n", prompt)
 		// The window.
 		if err := unix.IoctlSetWinsize(int(term.pts.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 11, Col: 22}); err != nil {
 			t.Fatal(err)

@@ -87,6 +87,21 @@ func (term *terminal) enter(keys string) {
 	}
 }
 
+// cooked waits until the terminal makes signals and lines of what is typed: a shell
+// that reads commands takes all keys by itself.
+func (term *terminal) cooked() {
+	term.t.Helper()
+	for end := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		m := term.modes()
+		if m.Lflag&unix.ICANON != 0 && m.Lflag&unix.ISIG != 0 && m.Cc[unix.VINTR] == 3 {
+			return
+		}
+		if time.Now().After(end) {
+			term.t.Fatalf("the terminal's modes are still %+v", m)
+		}
+	}
+}
+
 func TestGuestOnTerminal(t *testing.T) {
 	path := buildCommand(t)
 
@@ -108,8 +123,10 @@ func TestGuestOnTerminal(t *testing.T) {
 		// Ctrl-C ends what runs in the foreground, not the shell, however
 		// often.
 		for i := range 3 {
+			from := len(term.screen.text())
 			term.enter("busybox sleep 1000\n")
-			term.screen.await(t, "sleep 1000\r\n")
+			term.screen.awaitFrom(t, from, "sleep 1000\r\n")
+			term.cooked()
 			time.Sleep(300 * time.Millisecond) // either moment must do
 			term.enter("\x03")
 			term.enter(fmt.Sprintf("echo %d status $?\n", i))
@@ -156,7 +173,7 @@ func TestGuestOnTerminal(t *testing.T) {
 		p := term.run(path, "run", "--env", "TERM=linux", "--", "busybox", "sh", "-c", "busybox vi /tmp/f; echo; md5sum </tmp/f")
 		term.screen.await(t, "/tmp/f")
 		term.enter("ihello\x1b")
-		time.Sleep(time.Second) // vi reads an escape alone only after a pause
+		term.screen.await(t, "- /tmp/f [Modified]") // vi reads an escape alone only after a pause
 		term.enter(":wq\r")
 		term.screen.await(t, "b1946ac92492d2347c6235b4d2611184  -\r\n") // of "hello\n"
 		if status := p.end(); status != 0 {
