@@ -41,8 +41,9 @@ func raiseProcs(vcpus int) {
 	}
 }
 
-// lease is how long a vCPU has had its P, by the scheduler of Go.
-type lease struct{ since time.Duration }
+// lease is how long a vCPU has had its P, by the scheduler of Go: since when, and
+// what the time was when it ran last.
+type lease struct{ since, now time.Duration }
 
 // leaseLimit is half of what the scheduler allows.
 const leaseLimit = 5 * time.Millisecond
@@ -52,9 +53,9 @@ const leaseLimit = 5 * time.Millisecond
 // 10 ms it takes the P from it in the middle of one, and then looks every 20 µs for
 // a while whether there is another one to take, as above. With everything on one
 // CPU that took a tenth of it.
-func (l *lease) renew(now time.Duration) {
-	if now-l.since > leaseLimit {
+func (l *lease) renew() {
+	if l.now-l.since > leaseLimit {
 		runtime.Gosched()
-		l.since = now
+		l.since = l.now
 	}
 }

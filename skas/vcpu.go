@@ -126,7 +126,7 @@ func (v *VCPU) Run(x *MM, r *arch.Regs) (Event, error) {
 	if v.held != x {
 		v.Leave()
 	}
-	v.lease.renew(hostNow())
+	v.lease.renew()
 	x.turnstile.Lock()
 	defer x.turnstile.Unlock()
 	if x.destroyed {
@@ -159,7 +159,8 @@ func (v *VCPU) Run(x *MM, r *arch.Regs) (Event, error) {
 		return Event{}, err
 	}
 	ev, err := v.stopped(x, r)
-	if err == nil && v.tick.Expired(hostNow()) > 0 {
+	v.lease.now = hostNow()
+	if err == nil && v.tick.Expired(v.lease.now) > 0 {
 		ev.Late = true
 	}
 	return ev, err
