@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -20,14 +21,29 @@ func (term *terminal) modes() unix.Termios {
 	return *m
 }
 
+// awaitModes waits until the terminal's modes are as they should be.
+func (term *terminal) awaitModes(should string, be func(unix.Termios) bool) {
+	term.t.Helper()
+	for end := time.Now().Add(patience); !be(term.modes()); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			term.t.Fatalf("the modes of the terminal are %+v, and should %s", term.modes(), should)
+		}
+	}
+}
+
 // restored waits until the terminal has the modes that it had.
 func (term *terminal) restored(was unix.Termios) {
 	term.t.Helper()
-	for end := time.Now().Add(time.Minute); term.modes() != was; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			term.t.Fatalf("the modes of the terminal are %+v, were %+v", term.modes(), was)
-		}
-	}
+	term.awaitModes(fmt.Sprintf("be %+v", was), func(m unix.Termios) bool { return m == was })
+}
+
+// cooked waits until the terminal makes signals and lines of what is typed: a shell
+// that reads commands takes all keys by itself.
+func (term *terminal) cooked() {
+	term.t.Helper()
+	term.awaitModes("make lines and signals", func(m unix.Termios) bool {
+		return m.Lflag&unix.ICANON != 0 && m.Lflag&unix.ISIG != 0 && m.Cc[unix.VINTR] == 3
+	})
 }
 
 // shell starts an interactive bash on a terminal and waits for its prompt.

@@ -87,21 +87,6 @@ func (term *terminal) enter(keys string) {
 	}
 }
 
-// cooked waits until the terminal makes signals and lines of what is typed: a shell
-// that reads commands takes all keys by itself.
-func (term *terminal) cooked() {
-	term.t.Helper()
-	for end := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
-		m := term.modes()
-		if m.Lflag&unix.ICANON != 0 && m.Lflag&unix.ISIG != 0 && m.Cc[unix.VINTR] == 3 {
-			return
-		}
-		if time.Now().After(end) {
-			term.t.Fatalf("the terminal's modes are still %+v", m)
-		}
-	}
-}
-
 func TestGuestOnTerminal(t *testing.T) {
 	path := buildCommand(t)
 
