@@ -58,3 +58,17 @@ func TestKernelRoundTripAllocatesNothing(t *testing.T) {
 		})
 	}
 }
+
+// The auditor looks while a round trip is under way, and what it allocated, more the
+// longer the trip took, was counted for that.
+func TestKernelAuditAllocatesNothing(t *testing.T) {
+	r := newRig(t, 0, under(t, guard.Sealed))
+	for range 3 {
+		r.newMM()
+	}
+	a := new(auditor)
+	a.look(r.mon) // whatever the first one makes for good
+	if n := testing.AllocsPerRun(30, func() { a.look(r.mon) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}

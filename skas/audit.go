@@ -6,6 +6,7 @@ import "time"
 // code that forges a report by flipping the word goes on running meanwhile.
 type auditor struct {
 	quit, done chan struct{}
+	mms        []*MM // room for a list of them: round trips may be under way
 }
 
 // An honest stub that has reported needs a few microseconds to its wait. The
@@ -38,7 +39,7 @@ func (m *Monitor) startAuditor() *auditor {
 			case <-a.quit:
 				return
 			case <-t.C:
-				if m.audit() {
+				if a.look(m) {
 					period = auditPeriod
 				} else {
 					period = min(2*period, auditIdle)
@@ -55,23 +56,35 @@ func (a *auditor) close() {
 	<-a.done
 }
 
-// audit looks at every stub; busy says that one runs, or has since the last look.
-func (m *Monitor) audit() (busy bool) {
-	for _, x := range m.live() {
-		// Whoever holds the turnstile runs the stub, and has other means.
-		if !x.turnstile.TryLock() {
+// look looks at every stub; busy says that one runs, or has since the last look.
+func (a *auditor) look(m *Monitor) (busy bool) {
+	a.mms = m.appendLive(a.mms[:0])
+	for _, x := range a.mms {
+		if x.lookAt() {
 			busy = true
-			continue
 		}
-		if !x.destroyed && !x.dead.Load() {
-			now := audit{wakes: x.wakes, cpu: x.cpuTime()}
-			if x.audit.wakes == now.wakes && x.audit.wakes != 0 && now.cpu-x.audit.cpu > auditLimit {
-				_ = x.refuse("%v of CPU time used while stopped", now.cpu-x.audit.cpu) // the next run sees the death
-			}
-			busy = busy || x.audit != now
-			x.audit = now
-		}
-		x.turnstile.Unlock()
 	}
+	clear(a.mms) // keep none that is destroyed meanwhile
+	return busy
+}
+
+// lookAt says whether the stub runs, or has since the last look.
+func (x *MM) lookAt() (busy bool) {
+	x.mon.auditing.Lock()
+	defer x.mon.auditing.Unlock()
+	// Whoever holds the turnstile runs the stub, and has other means.
+	if !x.turnstile.TryLock() {
+		return true
+	}
+	defer x.turnstile.Unlock()
+	if x.destroyed || x.dead.Load() {
+		return false
+	}
+	now := audit{wakes: x.wakes, cpu: x.cpuTime()}
+	if x.audit.wakes == now.wakes && x.audit.wakes != 0 && now.cpu-x.audit.cpu > auditLimit {
+		_ = x.refuse("%v of CPU time used while stopped", now.cpu-x.audit.cpu) // the next run sees the death
+	}
+	busy = x.audit != now
+	x.audit = now
 	return busy
 }

@@ -42,8 +42,9 @@
 //
 // Lock order: MM.turnstile, then the page table's own lock, then the frame
 // allocator's. Monitor.mu, the reaper's lock, MM.procMu and the counters' lock
-// are leaves, but for the watchdog's, which comes before procMu. The turnstile
-// alone is held while guest code runs.
+// are leaves, but for the watchdog's, which comes before procMu. Under the
+// auditor's a turnstile is only tried for. The turnstile alone is held while guest
+// code runs.
 //
 // What is trusted: nothing in the pages that a stub can write. A report is copied
 // once, the copy is checked and used. A report that makes no sense costs the stub

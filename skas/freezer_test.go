@@ -137,15 +137,17 @@ func TestKernelRevokeOfAFrozenStub(t *testing.T) {
 			}
 			x.Table().Unmap(dataAt, dataAt+arch.PageSize)
 			revoked := make(chan error, 1)
+			proofs := r.mon.stats.proofs.Load()
 			go func() { revoked <- x.Revoke() }()
+			for r.mon.stats.proofs.Load() == proofs { // until it has the turnstile
+				time.Sleep(time.Millisecond)
+			}
 			for start := time.Now(); time.Since(start) < 700*time.Millisecond; {
 				call(other, otherRegs)
 				if err := other.Revoke(); err != nil {
 					t.Fatalf("revoke of the other mm: %v", err)
 				}
-				if x.turnstile.TryLock() { // not yet, or not any more
-					x.turnstile.Unlock()
-				} else {
+				if !r.operable(x) { // else the revocation has given up
 					r.mon.Reclaim() // passes it by
 				}
 				if r.mem.Refs(frame) == 0 {
@@ -180,4 +182,15 @@ func TestKernelRevokeOfAFrozenStub(t *testing.T) {
 			call(x, regs)
 		})
 	}
+}
+
+// operable says that nobody operates the stub now; the auditor does not.
+func (r *rig) operable(x *MM) bool {
+	r.mon.auditing.Lock()
+	defer r.mon.auditing.Unlock()
+	if !x.turnstile.TryLock() {
+		return false
+	}
+	x.turnstile.Unlock()
+	return true
 }

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -62,6 +60,9 @@ type Monitor struct {
 	// guard none.
 	watchdog watchdog
 	auditor  *auditor
+	// auditing is held while the auditor may hold a turnstile: who tries for one
+	// under it fails only for a stub that somebody operates.
+	auditing sync.Mutex
 
 	stats counters
 
@@ -121,10 +122,15 @@ func (m *Monitor) End() arch.Addr { return m.protocol.end() }
 func (m *Monitor) Arch() arch.Arch { return m.arch }
 
 // live lists the mms that are not destroyed.
-func (m *Monitor) live() []*MM {
+func (m *Monitor) live() []*MM { return m.appendLive(nil) }
+
+func (m *Monitor) appendLive(list []*MM) []*MM {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return slices.Collect(maps.Keys(m.mms))
+	for x := range m.mms {
+		list = append(list, x)
+	}
+	return list
 }
 
 // Quiesce waits until every stub that was killed has been reaped and its

@@ -2,6 +2,8 @@ package skas
 
 import (
 	"errors"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -85,5 +87,38 @@ func TestKernelReclaimWhenMemoryIsOut(t *testing.T) {
 	}
 	if s := r.mon.Stats(); s.Proofs < owners || s.Refused != 0 {
 		t.Errorf("%d proofs, %d refused", s.Proofs, s.Refused)
+	}
+}
+
+// The auditor holds each stub for a moment. Reclaim once took it for one that runs
+// then, and left its frames where they were.
+func TestKernelReclaimWhileStubsAreAudited(t *testing.T) {
+	r := newRig(t, 0, under(t, guard.Sealed))
+	x, regs := r.program(func(a *asm.Assembler) {
+		a.Mov(8, asm.RBX, asm.Imm(dataAt))
+		a.Label("loop")
+		a.Mov(8, asm.RAX, asm.Ptr(asm.RBX, 0))
+		a.Syscall()
+		a.Jmp("loop")
+	})
+	var stop atomic.Bool
+	var audits sync.WaitGroup
+	audits.Go(func() {
+		for a := new(auditor); !stop.Load(); {
+			a.look(r.mon)
+		}
+	})
+	defer audits.Wait()
+	defer stop.Store(true)
+	for i := range 200 {
+		r.page(x, dataAt, arch.Read)
+		if ev := r.run(x, regs); ev.Kind != Syscall {
+			t.Fatalf("%+v", ev)
+		}
+		x.Table().Unmap(dataAt, dataAt+arch.PageSize)
+		r.mon.Reclaim()
+		if held := x.Table().Held(); held != 0 {
+			t.Fatalf("round %d: %d frames held behind Reclaim", i, held)
+		}
 	}
 }

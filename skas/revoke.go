@@ -100,7 +100,13 @@ func prove(x *MM) error {
 // stopped, so that frames held for want of one become free.
 func (m *Monitor) Reclaim() {
 	for _, x := range m.live() {
-		if x.table.Held() == 0 || !x.turnstile.TryLock() {
+		if x.table.Held() == 0 {
+			continue
+		}
+		m.auditing.Lock() // the auditor holds a turnstile for a moment, whose stub does not run
+		stopped := x.turnstile.TryLock()
+		m.auditing.Unlock()
+		if !stopped {
 			continue
 		}
 		// Without a proof the frames stay where they are.
