@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"log/slog"
 	"os"
 	"testing"
 	"time"
@@ -58,6 +59,10 @@ func start(t *testing.T, cfg guest.Config) *machine {
 	cfg.Guard = testkit.Guard(t)
 	if testkit.Ptrace(t) {
 		cfg.Mode = skas.ModePtrace
+	}
+	if cfg.Log == nil {
+		// Why a stub was killed is all that a failure elsewhere leaves.
+		cfg.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
 	}
 	k, err := guest.New(cfg)
 	if err != nil {

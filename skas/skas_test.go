@@ -2,7 +2,6 @@ package skas
 
 import (
 	"errors"
-	"io"
 	"log/slog"
 	"runtime"
 	"testing"
@@ -43,7 +42,7 @@ func newRig(t testing.TB, hz int, set ...func(*Config)) *rig {
 		t.Fatal(err)
 	}
 	cpu := amd64.New()
-	cfg := Config{Memory: mem, Arch: cpu, HZ: hz, Guard: testkit.Guard(t), Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	cfg := Config{Memory: mem, Arch: cpu, HZ: hz, Guard: testkit.Guard(t), Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	if testkit.Ptrace(t) {
 		cfg.Mode = ModePtrace
 	}

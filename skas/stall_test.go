@@ -1,6 +1,7 @@
 package skas
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -37,5 +38,38 @@ func TestKernelStallAllowsForManyPages(t *testing.T) {
 	// More pages than there are frames are not there.
 	if more := r.mon.stallLimit([]stubabi.Entry{{Length: 1 << 40}}); more != all {
 		t.Errorf("%v for a terabyte, %v for all frames", more, all)
+	}
+}
+
+// On a virtual machine whose CPUs were taken away for a while, honest stubs were once
+// killed: what the hypervisor takes counts as the CPU time of whoever runs.
+func TestKernelStallIsNotOfAHypervisorsMaking(t *testing.T) {
+	r := newRig(t, 100, under(t, guard.Sealed))
+	x, regs := r.program(func(a *asm.Assembler) { a.Label("loop"); a.Syscall(); a.Jmp("loop") })
+	if ev := r.run(x, regs); ev.Kind != Syscall {
+		t.Fatalf("%+v", ev)
+	}
+	x.forward = forward{pending: true, cpu: -time.Second}
+	for _, look := range []func(*MM, *VCPU) error{(*MM).judge, (*MM).look, (*MM).look} {
+		if err := look(x, r.vcpu); err != nil {
+			t.Fatalf("killed for a second that it lost once: %v", err)
+		}
+		// The next look is soon, whenever the next tick is.
+		if !x.forward.suspect || x.nextLook(r.vcpu) > hostNow()+5*time.Millisecond {
+			t.Fatalf("%+v", x.forward)
+		}
+	}
+	// One that reports is forgotten.
+	if ev := r.run(x, regs); ev.Kind != Syscall || x.forward.suspect {
+		t.Fatalf("%+v, %+v", ev, x.forward)
+	}
+	// One that uses more is not.
+	now := x.cpuTime()
+	x.forward = forward{pending: true, cpu: now - time.Second, suspect: true, suspectAt: now - 2*time.Millisecond}
+	if err := x.look(r.vcpu); !errors.Is(err, ErrStubDead) {
+		t.Errorf("error %v", err)
+	}
+	if s := r.mon.Stats(); s.Stalled != 1 {
+		t.Errorf("%d stalled", s.Stalled)
 	}
 }
