@@ -163,7 +163,8 @@ func (v *victim) run(t *testing.T, filter []unix.SockFilter) fate {
 	if err := page.Truncate(arch.PageSize); err != nil {
 		t.Fatal(err)
 	}
-	c := exec.Command(fmt.Sprintf("/proc/self/fd/%d", fd))
+	// Not of itself: in the new process the number may be that of the page.
+	c := exec.Command(fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), fd))
 	c.ExtraFiles = []*os.File{page}
 	c.Dir = t.TempDir() // for a core file
 	err = c.Run()
