@@ -19,21 +19,21 @@ const (
 	auditLimit  = 5 * time.Millisecond
 )
 
-// overruns counts the looks that found more than auditLimit of CPU time used by a
-// stub that had reported.
+// overruns counts the looks at a stub that found too much CPU time used since the
+// last one.
 //
 // One such look proves nothing: what interrupts and a hypervisor take counts as the
 // stub's, and on a busy virtual machine, where a thread that only read its clock
-// missed 5 to 12 ms twice a second, that can hit an honest stub on its few
-// instructions to the wait. It does not hit it there time and again. Guest code
-// that has forged the report uses the CPU at every look.
+// missed 5 to 12 ms twice a second, that can hit an honest stub on the few
+// instructions to its report, or from there to the wait. It does not hit it there
+// time and again. Other guest code uses the CPU at every look.
 type overruns int
 
 const overrunLimit = 3
 
 // note adds a look; guilty says that the stub cannot be honest.
-func (o *overruns) note(used time.Duration) (guilty bool) {
-	if used > auditLimit {
+func (o *overruns) note(used, limit time.Duration) (guilty bool) {
+	if used > limit {
 		*o++
 	}
 	return *o >= overrunLimit
@@ -103,7 +103,7 @@ func (x *MM) lookAt() (busy bool) {
 	now := audit{wakes: x.wakes, cpu: x.cpuTime()}
 	if x.audit.wakes == now.wakes && now.wakes != 0 {
 		now.overruns = x.audit.overruns
-		if used := now.cpu - x.audit.cpu; now.overruns.note(used) {
+		if used := now.cpu - x.audit.cpu; now.overruns.note(used, auditLimit) {
 			_ = x.refuse("%v of CPU time used while stopped, and not for the first time", used) // the next run sees the death
 		}
 	}

@@ -89,7 +89,7 @@ func prove(x *MM) error {
 		before := x.cpuTime()
 		sys.Yield()
 		time.Sleep(pause)
-		if used := x.cpuTime() - before; over.note(used) {
+		if used := x.cpuTime() - before; over.note(used, auditLimit) {
 			return x.refuse("%v of CPU time used between a report and the wait behind it, and not for the first time", used)
 		}
 		pause = min(2*pause, maxProofPause)

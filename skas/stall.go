@@ -62,10 +62,10 @@ type forward struct {
 	pending bool
 	cpu     time.Duration // the stub's CPU time at that moment
 	calls   int           // that the listener has answered since
-	// suspect is set by a look that found too much CPU time used: that since
-	// then decides, from suspectAt on.
-	suspect   bool
-	suspectAt time.Duration
+	// A stub that has used too much is suspect: what it uses beyond cpuSeen, its
+	// CPU time at the last look that counted, decides.
+	overruns overruns
+	cpuSeen  time.Duration
 	// asleep is set if the last look found the stub asleep, with asleepAt of
 	// CPU time.
 	asleep   bool
@@ -75,8 +75,8 @@ type forward struct {
 // nextLook is when a wait has to look at its stub, in the monotonic clock's
 // time: at the vCPU's tick, if it waits for a vCPU, but soon at a suspect one.
 func (x *MM) nextLook(v *VCPU) time.Duration {
-	if x.forward.suspect {
-		return hostNow() + 2*secondLimit
+	if x.forward.overruns > 0 {
+		return hostNow() + 2*suspectLimit
 	}
 	if v != nil {
 		if d := v.tick.Deadline(); d != timer.Never {
@@ -117,7 +117,7 @@ func (x *MM) look(v *VCPU) error {
 	// that the stub runs on its own may not.
 	due := v == nil || v.tick.Expired(hostNow()) > 0
 	f := &x.forward
-	if !due && !f.suspect {
+	if !due && f.overruns == 0 {
 		return nil
 	}
 	if f.pending {
@@ -127,7 +127,7 @@ func (x *MM) look(v *VCPU) error {
 	if x.starved.is && cpu-x.starved.cpu < starvedLimit {
 		return nil
 	}
-	*f = forward{pending: true, cpu: cpu}
+	*f = forward{pending: true, cpu: cpu, cpuSeen: cpu}
 	if v != nil {
 		v.mon.stats.ticksForwarded.Add(1)
 		v.watch.forwarded(x)
@@ -146,12 +146,15 @@ func (x *MM) judge(v *VCPU) error {
 	case StallCPU:
 		f, cpu := &x.forward, x.cpuTime()
 		batch := x.queue.Entries()
-		switch used := cpu - f.cpu; {
-		case used <= x.mon.stallLimit(batch):
-		case !f.suspect:
-			f.suspect, f.suspectAt = true, cpu
-		case cpu-f.suspectAt > secondLimit+x.mon.allowance(batch):
-			return x.stalled("%v of CPU time used without reporting a tick", used)
+		seen, limit := f.overruns, x.mon.stallLimit(batch)
+		if seen > 0 {
+			limit = suspectLimit + x.mon.allowance(batch)
+		}
+		if f.overruns.note(cpu-f.cpuSeen, limit) {
+			return x.stalled("%v of CPU time used without reporting a tick", cpu-f.cpu)
+		}
+		if f.overruns > seen {
+			f.cpuSeen = cpu
 		}
 		// In a batch signals are masked, and one more call may have been
 		// under way.
@@ -190,7 +193,8 @@ func (x *MM) asleep(v *VCPU) bool {
 // masked: what it does is judged anew.
 func (x *MM) advanced() {
 	if f := &x.forward; f.pending {
-		*f = forward{pending: true, cpu: x.cpuTime()}
+		cpu := x.cpuTime()
+		*f = forward{pending: true, cpu: cpu, cpuSeen: cpu}
 	}
 }
 
@@ -202,12 +206,11 @@ func (m *Monitor) stallLimit(batch []stubabi.Entry) time.Duration {
 	return max(2*m.tickPeriod(), least) + m.allowance(batch)
 }
 
-// secondLimit is what a suspect stub may use on top, and for its batch. What
-// interrupts and a hypervisor take counts as the stub's: on a virtual machine whose
-// CPUs had to share those of its host, an honest stub was charged 64 ms. But who
-// looks is on the stub's CPU, which is back, then: an honest stub that gets it next
-// needs microseconds to its report.
-const secondLimit = time.Millisecond
+// suspectLimit is what a suspect stub may use from one look to the next, and for its
+// batch. On a virtual machine whose CPUs had to share those of its host, an honest
+// stub was charged 64 ms behind a forward. But who looks is on the stub's CPU, which
+// is back, then: an honest stub that gets it next needs microseconds to its report.
+const suspectLimit = time.Millisecond
 
 // allowance is CPU time for a batch.
 func (m *Monitor) allowance(batch []stubabi.Entry) time.Duration {

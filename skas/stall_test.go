@@ -44,28 +44,35 @@ func TestKernelStallAllowsForManyPages(t *testing.T) {
 // On a virtual machine whose CPUs were taken away for a while, honest stubs were once
 // killed: what the hypervisor takes counts as the CPU time of whoever runs.
 func TestKernelStallIsNotOfAHypervisorsMaking(t *testing.T) {
-	r := newRig(t, 100, under(t, guard.Sealed))
+	r := newRig(t, 0, under(t, guard.Sealed))
 	x, regs := r.program(func(a *asm.Assembler) { a.Label("loop"); a.Syscall(); a.Jmp("loop") })
 	if ev := r.run(x, regs); ev.Kind != Syscall {
 		t.Fatalf("%+v", ev)
 	}
-	x.forward = forward{pending: true, cpu: -time.Second}
-	for _, look := range []func(*MM, *VCPU) error{(*MM).judge, (*MM).look, (*MM).look} {
+	used := func(before, since time.Duration, n overruns) forward {
+		now := x.cpuTime()
+		return forward{pending: true, cpu: now - before, cpuSeen: now - since, overruns: n}
+	}
+	x.forward = used(time.Second, time.Second, 0)
+	for _, look := range []func(*MM, *VCPU) error{(*MM).judge, (*MM).look, (*MM).look, (*MM).look} {
 		if err := look(x, r.vcpu); err != nil {
 			t.Fatalf("killed for a second that it lost once: %v", err)
 		}
 		// The next look is soon, whenever the next tick is.
-		if !x.forward.suspect || x.nextLook(r.vcpu) > hostNow()+5*time.Millisecond {
+		if x.forward.overruns != 1 || x.nextLook(r.vcpu) > hostNow()+2*suspectLimit {
 			t.Fatalf("%+v", x.forward)
 		}
 	}
 	// One that reports is forgotten.
-	if ev := r.run(x, regs); ev.Kind != Syscall || x.forward.suspect {
+	if ev := r.run(x, regs); ev.Kind != Syscall || x.forward.overruns != 0 {
 		t.Fatalf("%+v, %+v", ev, x.forward)
 	}
-	// One that uses more is not.
-	now := x.cpuTime()
-	x.forward = forward{pending: true, cpu: now - time.Second, suspect: true, suspectAt: now - 2*time.Millisecond}
+	// One that uses more, time and again, is not.
+	x.forward = used(time.Second, 2*suspectLimit, 1)
+	if err := x.look(r.vcpu); err != nil || x.forward.overruns != 2 {
+		t.Fatalf("%+v, %v", x.forward, err)
+	}
+	x.forward = used(time.Second, 2*suspectLimit, 2)
 	if err := x.look(r.vcpu); !errors.Is(err, ErrStubDead) {
 		t.Errorf("error %v", err)
 	}

@@ -149,7 +149,7 @@ func TestKernelTracedStubIsLent(t *testing.T) {
 
 // The only vCPU keeps its stubs traced, and lets them go when it is closed.
 func TestKernelTracedIsLetGo(t *testing.T) {
-	r := newRig(t, 100, ptraceMode(t, 1))
+	r := newRig(t, 0, ptraceMode(t, 1))
 	x, regs := r.program(func(a *asm.Assembler) { a.Label("loop"); a.Syscall(); a.Jmp("loop") })
 	traced := func() bool {
 		t.Helper()
