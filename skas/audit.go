@@ -26,7 +26,7 @@ const (
 // stub's, and on a busy virtual machine, where a thread that only read its clock
 // missed 5 to 12 ms twice a second, that can hit an honest stub on the few
 // instructions to its report, or from there to the wait. It does not hit it there
-// time and again. Other guest code uses the CPU at every look.
+// time and again; guest code that goes on uses the CPU at every look.
 type overruns int
 
 const overrunLimit = 3
