@@ -130,12 +130,17 @@ func (t *Table) Doubt(start, end arch.Addr) {
 	}
 }
 
-// Repeated reports whether the last Sync has repeated anything, so that a proof
-// is worth some trouble.
-func (t *Table) Repeated() bool {
+// proofAt is how many frames are worth a proof at once: with them back the next
+// mappings need no others, which no cache knows.
+const proofAt = 4
+
+// WantsProof reports whether a proof of the last Sync is worth some trouble: it has
+// repeated something, or would give some frames back.
+func (t *Table) WantsProof() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.limbo.repeated
+	l := &t.limbo
+	return l.repeated || l.complete && len(l.frames) >= proofAt
 }
 
 // changed notes that this round takes something away from what the host has at a.

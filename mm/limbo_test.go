@@ -323,3 +323,54 @@ func TestLimboHoldsAPageWithNoRights(t *testing.T) {
 		t.Errorf("%d references behind the proof, unproved %v", mem.Refs(pfn), table.Unproved())
 	}
 }
+
+// A proof is wanted for what it would give back, not for what it would not.
+func TestLimboWantsAProof(t *testing.T) {
+	table, mem := newTable(t)
+	table.HoldRevoked()
+	h := newHost()
+	const base = arch.Addr(0x10000)
+	end := base + repeatAt*arch.PageSize
+	fill := func() {
+		t.Helper()
+		for a := base; a < end; a += arch.PageSize {
+			mapPages(t, table, mem, a, rw)
+		}
+	}
+	sync := func() {
+		t.Helper()
+		if err := table.Sync(h); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wants := func(want bool, when string) {
+		t.Helper()
+		if table.WantsProof() != want {
+			t.Errorf("%s: wanted %v", when, !want)
+		}
+	}
+	fill()
+	sync()
+	wants(false, "nothing was lost")
+	table.Unmap(base, base+(proofAt-1)*arch.PageSize)
+	sync()
+	wants(false, "too few frames")
+	table.Proved()
+	table.Unmap(base, base+2*proofAt*arch.PageSize)
+	sync()
+	wants(true, "enough frames")
+	if table.Proved(); table.Unproved() {
+		t.Error("the proof gave nothing back")
+	}
+	wants(false, "all were given back")
+	table.Unmap(base, base+3*proofAt*arch.PageSize)
+	sync()
+	table.Unmap(base, base+4*proofAt*arch.PageSize)
+	sync()
+	wants(false, "an earlier round is not repeated: this one proves nothing")
+	table.Unmap(base, end)
+	sync()
+	wants(false, "nor does the next one")
+	sync()
+	wants(true, "that one repeats all")
+}

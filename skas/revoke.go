@@ -97,6 +97,30 @@ func prove(x *MM) error {
 	return ErrNotRevoked
 }
 
+// yield is how a vCPU lets a stub that has just reported reach its wait: the wake
+// that finds it there is a proof.
+type yield struct{ skip int }
+
+// On a CPU that others want, a yield lasts for a turn of theirs, which is far more
+// than a proof is worth: that is found out now and then only.
+const (
+	yieldLong = 200 * time.Microsecond
+	yieldSkip = 32
+)
+
+// giveWay yields, or not. Both functions are the host's, but in tests.
+func (y *yield) giveWay(yield func(), now func() time.Duration) {
+	if y.skip > 0 {
+		y.skip--
+		return
+	}
+	start := now()
+	yield()
+	if now()-start > yieldLong {
+		y.skip = yieldSkip
+	}
+}
+
 // Reclaim forces proofs of revocation on all address spaces whose stubs are
 // stopped, so that frames held for want of one become free.
 func (m *Monitor) Reclaim() {

@@ -20,6 +20,7 @@ type VCPU struct {
 	cpu   int // host CPU
 	tick  *timer.Tick
 	lease lease
+	yield yield
 	watch watch
 	tid   int
 	// ticker forwards ticks by itself, in mode ptrace; detach ends it.
@@ -143,8 +144,8 @@ func (v *VCPU) Run(x *MM, r *arch.Regs) (Event, error) {
 	if err := x.table.Sync(x.queue); err != nil {
 		return Event{}, x.lost(err)
 	}
-	if v.mon.guard.Sealed && x.table.Repeated() {
-		sys.Yield() // for the stub to reach its wait: then the wake is a proof
+	if v.mon.guard.Sealed && x.table.WantsProof() {
+		v.yield.giveWay(sys.Yield, hostNow)
 	}
 	x.load(r)
 	if err := x.link.wake(x, v); err != nil {
