@@ -330,7 +330,7 @@ func TestLimboWantsAProof(t *testing.T) {
 	table.HoldRevoked()
 	h := newHost()
 	const base = arch.Addr(0x10000)
-	end := base + repeatAt*arch.PageSize
+	end := base + (2*proofAt+repeatAt)*arch.PageSize // the first of them are gone when it comes to repeat
 	fill := func() {
 		t.Helper()
 		for a := base; a < end; a += arch.PageSize {
