@@ -72,6 +72,11 @@ type forward struct {
 	asleepAt time.Duration
 }
 
+// forwardAt is one to a stub that has used so much CPU time.
+func forwardAt(cpu time.Duration) forward {
+	return forward{pending: true, cpu: cpu, cpuSeen: cpu}
+}
+
 // nextLook is when a wait has to look at its stub, in the monotonic clock's
 // time: at the vCPU's tick, if it waits for a vCPU, but soon at a suspect one.
 func (x *MM) nextLook(v *VCPU) time.Duration {
@@ -127,7 +132,7 @@ func (x *MM) look(v *VCPU) error {
 	if x.starved.is && cpu-x.starved.cpu < starvedLimit {
 		return nil
 	}
-	*f = forward{pending: true, cpu: cpu, cpuSeen: cpu}
+	*f = forwardAt(cpu)
 	if v != nil {
 		v.mon.stats.ticksForwarded.Add(1)
 		v.watch.forwarded(x)
@@ -193,8 +198,7 @@ func (x *MM) asleep(v *VCPU) bool {
 // masked: what it does is judged anew.
 func (x *MM) advanced() {
 	if f := &x.forward; f.pending {
-		cpu := x.cpuTime()
-		*f = forward{pending: true, cpu: cpu, cpuSeen: cpu}
+		*f = forwardAt(x.cpuTime())
 	}
 }
 
