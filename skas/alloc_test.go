@@ -24,7 +24,7 @@ func TestKernelRoundTripAllocatesNothing(t *testing.T) {
 				a.Jmp("loop")
 			})
 			r.page(x, dataAt, arch.Read|arch.Write)
-			other, otherRegs := r.program(func(a *asm.Assembler) { a.Label("loop"); a.Jmp("loop") })
+			other, otherRegs := r.program(spin)
 			table := x.Table()
 			for _, c := range []struct {
 				name string

@@ -4,14 +4,13 @@ import (
 	"testing"
 	"time"
 
-	"goskas/arch/amd64/asm"
 	"goskas/guard"
 )
 
 // A stub may lose time to the hypervisor once, also on its way to the wait.
 func TestKernelAuditIsNotOfAHypervisorsMaking(t *testing.T) {
 	r := newRig(t, 0, under(t, guard.Sealed))
-	x, regs := r.program(func(a *asm.Assembler) { a.Label("loop"); a.Syscall(); a.Jmp("loop") })
+	x, regs := r.program(callForever)
 	run := func() {
 		t.Helper()
 		if ev := r.run(x, regs); ev.Kind != Syscall {

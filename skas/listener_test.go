@@ -107,7 +107,7 @@ func TestKernelQueuedCallsAreAnsweredInOrder(t *testing.T) {
 			var calls []guard.Call
 			r := newRig(t, 100, under(t, watched(g, func(c guard.Call) { calls = append(calls, c) })),
 				func(c *Config) { c.NoSyncWake = noSync })
-			x, regs := r.program(func(a *asm.Assembler) { a.Label("loop"); a.Syscall(); a.Jmp("loop") })
+			x, regs := r.program(callForever)
 			runToCall := func() {
 				t.Helper()
 				for r.run(x, regs).Kind == Tick {
@@ -308,7 +308,7 @@ func TestKernelStubDiesAroundANotification(t *testing.T) {
 						f()
 					}
 				})))
-				x, regs := r.program(func(a *asm.Assembler) { a.Label("loop"); a.Syscall(); a.Jmp("loop") })
+				x, regs := r.program(callForever)
 				other, otherRegs := r.program(func(a *asm.Assembler) { a.Syscall() })
 				r.run(x, regs)
 				r.page(x, dataAt, arch.Read)

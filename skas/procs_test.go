@@ -4,7 +4,6 @@ import (
 	"testing"
 	"time"
 
-	"goskas/arch/amd64/asm"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,7 +12,7 @@ import (
 // has taken its P away, and did so every 10 ms: over 300 times in 100 ms (runtime/proc.go, Go 1.26).
 func TestKernelRuntimeLooksSeldomAtAVCPU(t *testing.T) {
 	r := newRig(t, 0)
-	x, regs := r.program(func(a *asm.Assembler) { a.Label("loop"); a.Syscall(); a.Jmp("loop") })
+	x, regs := r.program(callForever)
 	const enough = 100
 	least := int64(1 << 62)
 	for range 30 { // whatever else goes on in this process now and then

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"goskas/arch"
-	"goskas/arch/amd64/asm"
 	"goskas/guard"
 
 	"golang.org/x/sys/unix"
@@ -104,7 +103,7 @@ func TestKernelDyingStubIsNotBlamed(t *testing.T) {
 	r := newRig(t, 0, under(t, guard.None))
 	const stubs = 60
 	for range stubs {
-		x, regs := r.program(func(a *asm.Assembler) { a.Label("loop"); a.Syscall(); a.Jmp("loop") })
+		x, regs := r.program(callForever)
 		r.run(x, regs)
 		unix.Kill(x.PID(), unix.SIGKILL)
 		var err error

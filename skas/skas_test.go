@@ -118,6 +118,10 @@ func (r *rig) run(x *MM, regs *arch.Regs) Event {
 	return ev
 }
 
+// spin and callForever are programs that compute, and that do nothing but call.
+func spin(a *asm.Assembler)        { a.Label("loop"); a.Jmp("loop") }
+func callForever(a *asm.Assembler) { a.Label("loop"); a.Syscall(); a.Jmp("loop") }
+
 func TestKernelSyscallAndResult(t *testing.T) {
 	r := newRig(t, 0)
 	x, regs := r.program(func(a *asm.Assembler) {
@@ -289,7 +293,7 @@ func TestKernelBasesFollowTheTask(t *testing.T) {
 
 // Killing the stub at any moment is noticed at once, and costs only its mm.
 func TestKernelStubKilled(t *testing.T) {
-	loop := func(a *asm.Assembler) { a.Label("loop"); a.Jmp("loop") }
+	loop := spin
 	r := newRig(t, 0)
 	x, regs := r.program(loop)
 	pid := x.PID()

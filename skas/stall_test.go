@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"goskas/arch"
-	"goskas/arch/amd64/asm"
 	"goskas/guard"
 	"goskas/stubexe/stubabi"
 
@@ -18,7 +17,7 @@ import (
 func TestKernelNoTicksNoStall(t *testing.T) {
 	t.Setenv("SKAS_GUARD", guard.Validate.String())
 	r := newRig(t, 0)
-	x, regs := r.program(func(a *asm.Assembler) { a.Label("loop"); a.Jmp("loop") })
+	x, regs := r.program(spin)
 	time.AfterFunc(300*time.Millisecond, func() { unix.Kill(x.PID(), unix.SIGKILL) })
 	_, _ = r.vcpu.Run(x, regs)
 	if s := r.mon.Stats(); s.Stalled != 0 {
@@ -45,7 +44,7 @@ func TestKernelStallAllowsForManyPages(t *testing.T) {
 // killed: what the hypervisor takes counts as the CPU time of whoever runs.
 func TestKernelStallIsNotOfAHypervisorsMaking(t *testing.T) {
 	r := newRig(t, 0, under(t, guard.Sealed))
-	x, regs := r.program(func(a *asm.Assembler) { a.Label("loop"); a.Syscall(); a.Jmp("loop") })
+	x, regs := r.program(callForever)
 	if ev := r.run(x, regs); ev.Kind != Syscall {
 		t.Fatalf("%+v", ev)
 	}

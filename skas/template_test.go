@@ -52,7 +52,7 @@ func (r *rig) works() error {
 func TestKernelKilledTemplate(t *testing.T) {
 	testkit.NoLeaks(t)
 	r := newRig(t, 0, under(t, guard.Sealed))
-	x, regs := r.program(func(a *asm.Assembler) { a.Label("loop"); a.Syscall(); a.Jmp("loop") })
+	x, regs := r.program(callForever)
 	for range 5 {
 		old := r.templateOf()
 		unix.Kill(old.PID(), unix.SIGKILL)

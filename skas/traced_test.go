@@ -27,9 +27,6 @@ func ptraceMode(t testing.TB, cpus int) func(*Config) {
 	return func(c *Config) { c.Mode, c.Guard, c.CPUs = ModePtrace, guard.Guard{}, cpus }
 }
 
-// spin computes for ever.
-func spin(a *asm.Assembler) { a.Label("loop"); a.Jmp("loop") }
-
 func TestKernelTracedRefusesGuardsAndPolicies(t *testing.T) {
 	r := newRig(t, 0)
 	for name, set := range map[string]func(*Config){
@@ -150,7 +147,7 @@ func TestKernelTracedStubIsLent(t *testing.T) {
 // The only vCPU keeps its stubs traced, and lets them go when it is closed.
 func TestKernelTracedIsLetGo(t *testing.T) {
 	r := newRig(t, 0, ptraceMode(t, 1))
-	x, regs := r.program(func(a *asm.Assembler) { a.Label("loop"); a.Syscall(); a.Jmp("loop") })
+	x, regs := r.program(callForever)
 	traced := func() bool {
 		t.Helper()
 		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", x.PID()))
