@@ -4,7 +4,6 @@ import (
 	"testing"
 	"time"
 
-
 	"golang.org/x/sys/unix"
 )
 
